@@ -1,1 +1,31 @@
-//! Stub.
+//! Orlop's runtime: answers AWS Lambda events with sandboxed WebAssembly components.
+//!
+//! The map of the house, in the order one event passes through it:
+//!
+//! - [`lambda`] is the process: Init, the loop, the watch over it, and what its end means.
+//! - [`config`] reads arguments and environment variables, once.
+//! - [`runtime_api`] speaks Lambda's Runtime API: next, response, error.
+//! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
+//! - [`watchdog`] stops what runs past its deadline and hears termination signals.
+//! - [`function`] is a loaded guest and the sandboxes it runs in.
+//! - [`worlds`] calls a guest through the WIT interface it exports.
+//! - [`sandbox`] is one store with its WASI context and its limits.
+//! - [`artifact`] finds, checks and loads precompiled components, and makes them.
+//! - [`engine`] configures wasmtime, in one place.
+//!
+//! [`invocation`] and [`error`] are what passes between them, [`telemetry`] is how they are heard.
+
+pub mod artifact;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod function;
+pub mod handover;
+pub mod invocation;
+pub mod invoke_loop;
+pub mod lambda;
+pub mod runtime_api;
+pub mod sandbox;
+pub mod telemetry;
+pub mod watchdog;
+pub mod worlds;

@@ -1,0 +1,30 @@
+//! What a user did wrong, in one line, and how to mend it, in another.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// An error of the user's, or of the machine's, that ends a command. Never a backtrace.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    error: String,
+    help: String,
+}
+
+impl Mistake {
+    pub(crate) fn new(error: impl fmt::Display, help: impl fmt::Display) -> Self {
+        Self {
+            error: error.to_string(),
+            help: help.to_string(),
+        }
+    }
+
+    /// Prints it and gives the exit code for it.
+    pub(crate) fn tell(&self) -> ExitCode {
+        eprintln!("error: {}\nhelp: {}", one_line(&self.error), one_line(&self.help));
+        ExitCode::from(2)
+    }
+}
+
+fn one_line(text: &str) -> String {
+    orlop_host::telemetry::text::escape_controls(text.trim()).into_owned()
+}

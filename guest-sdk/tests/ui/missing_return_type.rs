@@ -1,0 +1,4 @@
+#[orlop_sdk::handler]
+fn greet(name: String) {
+    eprintln!("{name}");
+}

@@ -1,0 +1,2 @@
+#[orlop_sdk::handler]
+struct Greeter;

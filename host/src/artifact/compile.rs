@@ -1,0 +1,172 @@
+//! Makes artifacts: a component in, stamped machine code out, also for another processor.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::{Config, Engine, OptLevel};
+
+use super::stamp::{Stamp, sha256};
+use crate::engine;
+
+/// A larger component is not compiled.
+const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+
+/// The processors that Lambda offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// `x86_64-unknown-linux-gnu`, for any processor of that architecture.
+    X86_64,
+    /// `aarch64-unknown-linux-gnu`: Graviton.
+    Aarch64,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
+    /// The processor this program runs on, if Lambda offers it.
+    pub fn host() -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|target| target.triple().split('-').next() == Some(std::env::consts::ARCH))
+    }
+
+    /// Its target triple.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-linux-gnu",
+            Self::Aarch64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// The least processor that the code runs on. Naming the target makes the compiler use nothing beyond it, whatever the
+    /// machine that compiles has.
+    pub fn cpu(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86-64",
+            Self::Aarch64 => "armv8-a",
+        }
+    }
+}
+
+/// Why no artifact could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is no component.
+    #[error("`{}` is no component: {reason}", path.display())]
+    NoComponent {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        reason: String,
+    },
+    /// The compiler refused it.
+    #[error("cannot compile: {0}")]
+    Refused(String),
+}
+
+/// Reads a file and makes sure that it is a component, by its first bytes.
+///
+/// # Errors
+///
+/// [`CompileError::Unreadable`] or [`CompileError::NoComponent`].
+pub fn read_component(path: &Path) -> Result<Vec<u8>, CompileError> {
+    let unreadable = |source| CompileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("it is no regular file")));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_COMPONENT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    match describe_mismatch(&bytes) {
+        None => Ok(bytes),
+        Some(reason) => Err(CompileError::NoComponent {
+            path: path.to_owned(),
+            reason,
+        }),
+    }
+}
+
+fn describe_mismatch(bytes: &[u8]) -> Option<String> {
+    if bytes.len() as u64 > MAX_COMPONENT_BYTES {
+        return Some(format!("it is larger than {MAX_COMPONENT_BYTES} bytes"));
+    }
+    if bytes.is_empty() {
+        return Some("it is empty".to_owned());
+    }
+    if bytes.starts_with(b"\x7fELF") {
+        return Some("it is machine code; give the .wasm it was made of".to_owned());
+    }
+    match Parser::new(0).parse(bytes, true) {
+        Ok(wasmparser::Chunk::Parsed {
+            payload: Payload::Version {
+                encoding: Encoding::Component,
+                ..
+            },
+            ..
+        }) => None,
+        Ok(wasmparser::Chunk::Parsed {
+            payload: Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            },
+            ..
+        }) => Some("it is a core module; build it for the target wasm32-wasip2, which makes components".to_owned()),
+        Ok(_) | Err(_) => Some("it does not begin as WebAssembly does".to_owned()),
+    }
+}
+
+/// What the compiler said, without what surrounds it.
+pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
+    format!("{error:#}")
+}
+
+/// Compiles a component and stamps the result.
+///
+/// # Errors
+///
+/// [`CompileError::Refused`] with the compiler's reason.
+pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError> {
+    let refused = |error: wasmtime::Error| CompileError::Refused(uncompilable(&error));
+    let mut config = engine::features();
+    configure_for(&mut config, target).map_err(refused)?;
+    let engine = Engine::new(&config).map_err(refused)?;
+    let code = engine.precompile_component(component).map_err(refused)?;
+    let stamp = Stamp {
+        engine: engine::version(),
+        target: target.triple().to_owned(),
+        cpu: target.cpu().to_owned(),
+        kind: engine::KIND.to_owned(),
+        source_sha256: sha256(component),
+        code_bytes: code.len() as u64,
+    };
+    Ok(stamp.seal(code))
+}
+
+/// Sets the compiler up to make the same code for immediate use as for artifacts.
+pub(crate) fn configure(config: &mut Config) -> wasmtime::Result<()> {
+    match Target::host() {
+        Some(target) => configure_for(config, target),
+        None => Ok(()),
+    }
+}
+
+fn configure_for(config: &mut Config, target: Target) -> wasmtime::Result<()> {
+    config.target(target.triple())?.cranelift_opt_level(OptLevel::Speed);
+    Ok(())
+}

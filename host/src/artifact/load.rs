@@ -1,0 +1,207 @@
+//! Loads a component into the engine: mapped, copied, or compiled. The one place where machine code enters the process.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::Located;
+use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Stamp};
+use crate::engine;
+use crate::error::InitError;
+
+/// A larger file is neither read nor mapped.
+const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+
+/// When an artifact's digest is checked before it is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// Wherever the file could have changed since it was made. On a read-only mount, as in a Lambda image, stamp and length
+    /// have to fit and the file is mapped as it is: hashing it would undo what mapping gains.
+    WhereChangeable,
+    /// Always.
+    Always,
+}
+
+/// A component in the engine.
+pub struct Loaded {
+    /// The component.
+    pub component: Component,
+    /// Where it came from.
+    pub origin: Origin,
+    /// How long that took.
+    pub elapsed: Duration,
+}
+
+/// How a component came into the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The artifact's file was mapped into memory.
+    Mapped,
+    /// The artifact was read, its digest checked, and copied into memory.
+    Copied,
+    /// The component was compiled.
+    Compiled {
+        /// Why no artifact was used.
+        reason: String,
+    },
+}
+
+impl Origin {
+    /// Its name in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Copied => "copied",
+            Self::Compiled { .. } => "compiled",
+        }
+    }
+}
+
+/// Why a component could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It cannot be used by anyone.
+    Unusable(InitError),
+    /// There is a component, no artifact that fits, and no compiler in this program. Says why no artifact fits.
+    NeedsCompiler(String),
+}
+
+/// Loads the artifact if there is one that fits, else compiles the component.
+///
+/// # Errors
+///
+/// [`LoadError`].
+pub fn load(engine: &Engine, located: &Located, verification: Verification) -> Result<Loaded, LoadError> {
+    let started = Instant::now();
+    let reason = match &located.artifact {
+        None => "there is no precompiled artifact for it".to_owned(),
+        Some(path) => match load_artifact(engine, path, verification) {
+            Ok((component, origin)) => {
+                return Ok(Loaded {
+                    component,
+                    origin,
+                    elapsed: started.elapsed(),
+                });
+            }
+            Err(reason) => format!("the artifact `{}` is refused: {reason}", file_name(path)),
+        },
+    };
+    match &located.component {
+        Some(path) => compile(engine, &located.name, path, reason, started),
+        None => Err(LoadError::Unusable(InitError::InvalidComponent {
+            name: located.name.clone(),
+            reason: format!(
+                "{reason}; make it again with `orlop compile {0}.wasm -o {0}.cwasm`",
+                located.name
+            ),
+        })),
+    }
+}
+
+#[cfg(feature = "compiler")]
+fn compile(engine: &Engine, name: &str, path: &Path, reason: String, started: Instant) -> Result<Loaded, LoadError> {
+    let unusable = |reason| {
+        LoadError::Unusable(InitError::InvalidComponent {
+            name: name.to_owned(),
+            reason,
+        })
+    };
+    let bytes = super::compile::read_component(path).map_err(|error| unusable(error.to_string()))?;
+    let component =
+        Component::from_binary(engine, &bytes).map_err(|error| unusable(super::compile::uncompilable(&error)))?;
+    Ok(Loaded {
+        component,
+        origin: Origin::Compiled { reason },
+        elapsed: started.elapsed(),
+    })
+}
+
+#[cfg(not(feature = "compiler"))]
+fn compile(
+    _engine: &Engine,
+    _name: &str,
+    _path: &Path,
+    reason: String,
+    _started: Instant,
+) -> Result<Loaded, LoadError> {
+    Err(LoadError::NeedsCompiler(reason))
+}
+
+fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Result<(Component, Origin), String> {
+    let reading = |error: io::Error| format!("reading it failed: {error}");
+    let mut file = File::open(path).map_err(reading)?;
+    let file_bytes = file.metadata().map_err(reading)?.len();
+    if file_bytes > MAX_ARTIFACT_BYTES {
+        return Err(format!("it is larger than {MAX_ARTIFACT_BYTES} bytes"));
+    }
+    let is_unchangeable = fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if is_unchangeable && verification == Verification::WhereChangeable {
+        let tail_bytes = file_bytes.min((FOOTER_BYTES + MAX_STAMP_BYTES) as u64);
+        let mut tail = Vec::new();
+        file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
+        file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
+        check_fit(&Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?)?;
+        #[expect(
+            unsafe_code,
+            reason = "stamped by our own compiler, on a mount that nobody can write"
+        )]
+        // SAFETY: the stamp says that this build of the engine made the file, and the read-only mount keeps it as it was
+        // made while it is mapped.
+        let component = unsafe { Component::deserialize_file(engine, path) };
+        return Ok((component.map_err(|error| format!("{error:#}"))?, Origin::Mapped));
+    }
+    let mut artifact = Vec::new();
+    file.take(MAX_ARTIFACT_BYTES)
+        .read_to_end(&mut artifact)
+        .map_err(reading)?;
+    let (stamp, code) = Stamp::verify(&artifact).map_err(|error| error.to_string())?;
+    check_fit(&stamp)?;
+    #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
+    // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
+    // of the engine made them.
+    let component = unsafe { Component::deserialize(engine, code) };
+    Ok((component.map_err(|error| format!("{error:#}"))?, Origin::Copied))
+}
+
+/// Only what this very build of the engine made, for this processor, is loaded.
+fn check_fit(stamp: &Stamp) -> Result<(), String> {
+    let Stamp {
+        engine,
+        target,
+        cpu: _,
+        kind,
+        source_sha256: _,
+        code_bytes: _,
+    } = stamp;
+    let ours = engine::version();
+    if *engine != ours {
+        return Err(format!("it was compiled by {engine}, and this is {ours}"));
+    }
+    let architecture = target.split('-').next().unwrap_or_default();
+    if architecture != std::env::consts::ARCH {
+        return Err(format!(
+            "it was compiled for {target}, and this processor is {}",
+            std::env::consts::ARCH
+        ));
+    }
+    if kind != engine::KIND {
+        return Err(format!(
+            "it was compiled for {kind} execution, and this is {} execution",
+            engine::KIND
+        ));
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,113 @@
+//! From a handler's name to a component that the engine can instantiate.
+//!
+//! `NAME.cwasm` is a precompiled component: machine code, and therefore loaded only if its stamp says that this very build of
+//! the engine made it, for this kind of processor, and if it is what was written. `NAME.wasm` is a component as toolchains
+//! make it; it is compiled at Init by programs that contain the compiler.
+
+#[cfg(feature = "compiler")]
+pub mod compile;
+mod load;
+pub mod stamp;
+
+use std::path::{Path, PathBuf};
+
+pub use load::{LoadError, Loaded, Origin, Verification, load};
+
+use crate::error::InitError;
+
+/// The file name extension of a precompiled component.
+pub const ARTIFACT_EXTENSION: &str = "cwasm";
+/// The file name extension of a component.
+pub const COMPONENT_EXTENSION: &str = "wasm";
+
+/// The files of one handler; at least one of the two is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The handler's name, without an extension.
+    pub name: String,
+    /// The precompiled component.
+    pub artifact: Option<PathBuf>,
+    /// The component.
+    pub component: Option<PathBuf>,
+}
+
+/// Finds the files of `handler` in `task_root`, or those of the only handler there.
+///
+/// A handler's name may carry its extension, and may be a path below the task root.
+///
+/// # Errors
+///
+/// [`InitError::ComponentNotFound`] with what is there instead; [`InitError::HandlerNotFound`] if nothing was named and there
+/// is more than one choice.
+pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitError> {
+    let names = names_in(task_root);
+    let Some(handler) = handler else {
+        return match names.as_slice() {
+            [name] => Ok(located(task_root, name)),
+            [] => Err(InitError::ComponentNotFound {
+                handler: "(none given)".to_owned(),
+                task_root: task_root.to_owned(),
+                found: found(task_root, &names),
+            }),
+            _ => Err(InitError::HandlerNotFound(format!(
+                "no handler was named, and `{}` holds {}: {}; name one as the image's CMD or the function's handler setting",
+                task_root.display(),
+                names.len(),
+                names.join(", ")
+            ))),
+        };
+    };
+    let name = [ARTIFACT_EXTENSION, COMPONENT_EXTENSION]
+        .iter()
+        .find_map(|extension| handler.strip_suffix(&format!(".{extension}")))
+        .unwrap_or(handler);
+    let located = located(task_root, name);
+    if located.artifact.is_none() && located.component.is_none() {
+        return Err(InitError::ComponentNotFound {
+            handler: handler.to_owned(),
+            task_root: task_root.to_owned(),
+            found: found(task_root, &names),
+        });
+    }
+    Ok(located)
+}
+
+fn located(task_root: &Path, name: &str) -> Located {
+    let file = |extension: &str| Some(task_root.join(format!("{name}.{extension}"))).filter(|path| path.is_file());
+    Located {
+        name: Path::new(name)
+            .file_name()
+            .map_or(name.to_owned(), |name| name.to_string_lossy().into_owned()),
+        artifact: file(ARTIFACT_EXTENSION),
+        component: file(COMPONENT_EXTENSION),
+    }
+}
+
+/// The names of all handlers in a folder, sorted.
+fn names_in(task_root: &Path) -> Vec<String> {
+    let Ok(entries) = task_root.read_dir() else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.is_file()
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == ARTIFACT_EXTENSION || extension == COMPONENT_EXTENSION)
+        })
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn found(task_root: &Path, names: &[String]) -> String {
+    match (task_root.is_dir(), names) {
+        (false, _) => "that folder does not exist; set LAMBDA_TASK_ROOT, or copy the component to /var/task".to_owned(),
+        (true, []) => "there is no .cwasm or .wasm file in it".to_owned(),
+        (true, names) => format!("it holds {}", names.join(", ")),
+    }
+}

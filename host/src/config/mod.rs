@@ -1,0 +1,388 @@
+//! Arguments and environment variables become typed settings, once. Nothing else reads the environment.
+//!
+//! Lambda's own variables are read as the runtime contract (§5) describes them, and an empty value counts as unset. Ours
+//! begin with `ORLOP_`; an unknown one is an error, so that a misspelt limit is never a missing limit.
+
+mod environment;
+mod settings;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use environment::{Environment, Process};
+use settings::Settings;
+
+use crate::artifact::Verification;
+use crate::error::InitError;
+use crate::function::Isolation;
+use crate::handover::Handover;
+use crate::invocation::DeadlinePolicy;
+use crate::sandbox::Limits;
+use crate::telemetry;
+
+/// `host:port` of the Runtime API. Its absence means that the process does not run on Lambda.
+pub const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+/// The function's handler setting; an argument of the process comes first.
+pub const HANDLER: &str = "_HANDLER";
+/// The folder that holds the function's code. Default `/var/task`.
+pub const TASK_ROOT: &str = "LAMBDA_TASK_ROOT";
+/// The function's name, version, memory in MiB, log group and log stream.
+pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
+/// See [`FUNCTION_NAME`].
+pub const FUNCTION_VERSION: &str = "AWS_LAMBDA_FUNCTION_VERSION";
+/// See [`FUNCTION_NAME`].
+pub const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+/// See [`FUNCTION_NAME`].
+pub const LOG_GROUP: &str = "AWS_LAMBDA_LOG_GROUP_NAME";
+/// See [`FUNCTION_NAME`].
+pub const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
+/// The number of events at a time that Managed Instances offer.
+pub const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
+/// `Text` or `JSON`, in any case.
+pub const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
+/// `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`; anything else means `INFO`.
+pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+/// The file descriptor that takes framed log lines.
+pub const TELEMETRY_FD: &str = "_LAMBDA_TELEMETRY_LOG_FD";
+/// What a process passes to its successor when it re-executes itself.
+pub const HANDOVER: &str = "_ORLOP_HANDOVER";
+
+/// Lambda's default memory, in MiB: what a function has if nobody says otherwise.
+const DEFAULT_MEMORY_MB: u32 = 128;
+/// The part of the function's memory that guests do not get: host, payloads and page cache need it.
+const HOST_RESERVE_BYTES: u64 = 64 << 20;
+
+/// All settings, one part per consumer.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the Runtime API is.
+    pub runtime_api: RuntimeApi,
+    /// The handler's name, if one was given.
+    pub handler: Option<String>,
+    /// Where handlers are looked up.
+    pub task_root: PathBuf,
+    /// What the platform calls the function.
+    pub identity: FunctionIdentity,
+    /// How long an instance lives; `None` leaves the choice to what the guest exports.
+    pub isolation: Option<Isolation>,
+    /// What a sandbox may use.
+    pub limits: Limits,
+    /// The guest's environment variables, without those it must not see.
+    pub guest_environment: Arc<Vec<(String, String)>>,
+    /// How deadlines are made.
+    pub deadlines: DeadlinePolicy,
+    /// The time Init may take before the process gives up.
+    pub init_timeout: Duration,
+    /// When an artifact's digest is checked.
+    pub verification: Verification,
+    /// Whether to register as an internal extension, so that Lambda announces the end with SIGTERM.
+    pub graceful_shutdown: bool,
+    /// How log lines look and where they go.
+    pub telemetry: telemetry::Config,
+    /// What the process inherits from itself if it was re-executed.
+    pub handover: Handover,
+    /// Things worth a warning that are no errors.
+    pub remarks: Vec<String>,
+}
+
+/// Where and how the Runtime API is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeApi {
+    /// `host:port`.
+    pub address: String,
+    /// The `Content-Type` of answers.
+    pub response_content_type: String,
+}
+
+/// What the platform calls the function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FunctionIdentity {
+    /// The name.
+    pub name: String,
+    /// A number, or `$LATEST`.
+    pub version: String,
+    /// Configured memory in MiB.
+    pub memory_mb: u32,
+    /// The CloudWatch log group.
+    pub log_group: Option<String>,
+    /// The CloudWatch log stream.
+    pub log_stream: Option<String>,
+}
+
+impl Config {
+    /// Reads everything.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError::InvalidConfiguration`] naming the variable, its value and the form that would be accepted.
+    pub fn new(process: &Process) -> Result<Self, InitError> {
+        let environment = &process.environment;
+        let settings = Settings::new(environment)?;
+        let runtime_api = RuntimeApi {
+            address: runtime_api_address(environment)?,
+            response_content_type: settings.content_type("ORLOP_CONTENT_TYPE", "application/json")?,
+        };
+        let memory_mb = match environment.get(FUNCTION_MEMORY) {
+            None => DEFAULT_MEMORY_MB,
+            Some(value) => value
+                .parse()
+                .ok()
+                .filter(|memory| *memory > 0)
+                .ok_or_else(|| invalid(FUNCTION_MEMORY, value, "a whole number of MiB, such as 512"))?,
+        };
+        let mut remarks = Vec::new();
+        if let Some(value) = environment.get(MAX_CONCURRENCY) {
+            let workers: u32 = value
+                .parse()
+                .ok()
+                .filter(|workers| *workers > 0)
+                .ok_or_else(|| invalid(MAX_CONCURRENCY, value, "a whole number from 1 upward"))?;
+            if workers > 1 {
+                remarks.push(format!(
+                    "{MAX_CONCURRENCY} offers {workers} events at a time; this version takes one at a time"
+                ));
+            }
+        }
+        Ok(Self {
+            handler: handler(&process.arguments, environment),
+            task_root: PathBuf::from(environment.get(TASK_ROOT).unwrap_or("/var/task")),
+            identity: FunctionIdentity {
+                name: environment.get(FUNCTION_NAME).unwrap_or("function").to_owned(),
+                version: environment.get(FUNCTION_VERSION).unwrap_or("$LATEST").to_owned(),
+                memory_mb,
+                log_group: environment.get(LOG_GROUP).map(str::to_owned),
+                log_stream: environment.get(LOG_STREAM).map(str::to_owned),
+            },
+            isolation: settings.choice(
+                "ORLOP_ISOLATION",
+                &[
+                    ("event", Isolation::Event),
+                    ("environment", Isolation::Environment),
+                    ("tenant", Isolation::Tenant),
+                ],
+            )?,
+            limits: limits(&settings, memory_mb)?,
+            guest_environment: Arc::new(environment.for_guests()),
+            deadlines: DeadlinePolicy {
+                margin: settings.duration("ORLOP_DEADLINE_MARGIN", Duration::from_millis(100))?,
+                default_timeout: settings.duration("ORLOP_TIMEOUT", Duration::from_secs(900))?,
+            },
+            init_timeout: settings.duration("ORLOP_INIT_TIMEOUT", Duration::from_secs(900))?,
+            verification: settings
+                .choice(
+                    "ORLOP_VERIFY_ARTIFACT",
+                    &[
+                        ("changeable", Verification::WhereChangeable),
+                        ("always", Verification::Always),
+                    ],
+                )?
+                .unwrap_or(Verification::WhereChangeable),
+            graceful_shutdown: settings
+                .choice("ORLOP_GRACEFUL_SHUTDOWN", &[("true", true), ("false", false)])?
+                .unwrap_or(false),
+            telemetry: telemetry(environment)?,
+            handover: match environment.get(HANDOVER) {
+                None => Handover::default(),
+                Some(value) => Handover::parse(value)
+                    .ok_or_else(|| invalid(HANDOVER, value, "nothing; the variable is the runtime's own"))?,
+            },
+            runtime_api,
+            remarks,
+        })
+    }
+}
+
+/// How log lines look and where they go; read before all else, so that a configuration error is heard where it should be.
+///
+/// # Errors
+///
+/// [`InitError::InvalidConfiguration`] if the telemetry descriptor is no number.
+pub fn telemetry(environment: &Environment) -> Result<telemetry::Config, InitError> {
+    Ok(telemetry::Config {
+        format: match environment.get(LOG_FORMAT) {
+            Some(format) if format.eq_ignore_ascii_case("json") => telemetry::Format::Json,
+            Some(_) | None => telemetry::Format::Text,
+        },
+        level: environment
+            .get(LOG_LEVEL)
+            .and_then(telemetry::Level::parse)
+            .unwrap_or(telemetry::Level::Info),
+        frame_descriptor: match environment.get(TELEMETRY_FD) {
+            None => None,
+            Some(value) => Some(
+                value
+                    .parse()
+                    .ok()
+                    .filter(|descriptor| *descriptor > 2)
+                    .ok_or_else(|| invalid(TELEMETRY_FD, value, "the number of an open file descriptor above 2"))?,
+            ),
+        },
+    })
+}
+
+/// `host:port` of the Runtime API, without a scheme or a trailing slash that somebody may have added.
+///
+/// # Errors
+///
+/// [`InitError::InvalidConfiguration`] if the variable is unset or is no address.
+pub fn runtime_api_address(environment: &Environment) -> Result<String, InitError> {
+    let Some(value) = environment.get(RUNTIME_API) else {
+        return Err(InitError::InvalidConfiguration(format!(
+            "{RUNTIME_API} is not set, so this is not AWS Lambda; to run a component here, use `orlop invoke COMPONENT -e EVENT`"
+        )));
+    };
+    let address = value.strip_prefix("http://").unwrap_or(value).trim_end_matches('/');
+    let is_address = address.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_address {
+        Ok(address.to_owned())
+    } else {
+        Err(invalid(RUNTIME_API, value, "HOST:PORT"))
+    }
+}
+
+/// The first argument, else `_HANDLER`.
+///
+/// A ZIP function's handler setting is by convention `bootstrap`, and AWS's emulator puts the command itself there; both
+/// say nothing about a component and count as unset.
+fn handler(arguments: &[String], environment: &Environment) -> Option<String> {
+    let program = arguments.first().map(String::as_str).unwrap_or_default();
+    let argument = arguments
+        .iter()
+        .skip(1)
+        .find(|argument| *argument != "--")
+        .map(String::as_str);
+    argument
+        .or_else(|| {
+            environment
+                .get(HANDLER)
+                .filter(|name| *name != program && *name != "bootstrap")
+        })
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+}
+
+fn limits(settings: &Settings<'_>, memory_mb: u32) -> Result<Limits, InitError> {
+    let memory = u64::from(memory_mb) << 20;
+    let defaults = Limits::default();
+    Ok(Limits {
+        memory_bytes: settings.size(
+            "ORLOP_LIMIT_MEMORY",
+            memory.saturating_sub(HOST_RESERVE_BYTES).max(memory / 2),
+        )?,
+        memories: settings.count("ORLOP_LIMIT_MEMORIES", defaults.memories)?,
+        tables: settings.count("ORLOP_LIMIT_TABLES", defaults.tables)?,
+        table_entries: settings.count("ORLOP_LIMIT_TABLE_ENTRIES", defaults.table_entries)?,
+        instances: settings.count("ORLOP_LIMIT_INSTANCES", defaults.instances)?,
+        stack_bytes: settings.size_usize("ORLOP_LIMIT_STACK", defaults.stack_bytes)?,
+        handles: settings.count("ORLOP_LIMIT_HANDLES", defaults.handles)?,
+        resources: settings.count("ORLOP_LIMIT_RESOURCES", defaults.resources)?,
+        host_call_bytes: settings.size_usize("ORLOP_LIMIT_HOST_CALL_DATA", defaults.host_call_bytes)?,
+        random_bytes: settings.size("ORLOP_LIMIT_RANDOM", defaults.random_bytes)?,
+        output_bytes: settings.size("ORLOP_LIMIT_OUTPUT", defaults.output_bytes)?,
+        event_bytes: settings.size("ORLOP_LIMIT_EVENT", defaults.event_bytes)?,
+    })
+}
+
+fn invalid(name: &str, value: &str, accepted: &str) -> InitError {
+    InitError::InvalidConfiguration(format!("{name} is {value:?}; it must be {accepted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, InitError> {
+        let variables = [(RUNTIME_API, "127.0.0.1:9001")].iter().chain(variables);
+        Config::new(&Process {
+            arguments: ["/bootstrap"]
+                .iter()
+                .chain(arguments)
+                .map(ToString::to_string)
+                .collect(),
+            environment: Environment::from_pairs(variables.copied()),
+        })
+    }
+
+    fn complaint(variables: &[(&str, &str)]) -> String {
+        config(&[], variables).unwrap_err().to_string()
+    }
+
+    // Conformance statement 6.
+    #[test]
+    fn the_handler_is_the_argument_else_the_variable() {
+        let handler = |arguments: &[&str], variables: &[(&str, &str)]| config(arguments, variables).unwrap().handler;
+        assert_eq!(handler(&["orders"], &[(HANDLER, "other")]).as_deref(), Some("orders"));
+        assert_eq!(handler(&[], &[(HANDLER, "other")]).as_deref(), Some("other"));
+        assert_eq!(handler(&[], &[]), None);
+        assert_eq!(handler(&[], &[(HANDLER, "bootstrap")]), None);
+        assert_eq!(handler(&[], &[(HANDLER, "/bootstrap")]), None);
+        assert_eq!(handler(&["--", "invoke"], &[]).as_deref(), Some("invoke"));
+    }
+
+    // Conformance statements 2 and 3.
+    #[test]
+    fn the_address_is_taken_with_or_without_a_scheme() {
+        for (value, expected) in [
+            ("h:1", "h:1"),
+            ("http://169.254.100.1:9001/", "169.254.100.1:9001"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(
+                config(&[], &[(RUNTIME_API, value)]).unwrap().runtime_api.address,
+                expected
+            );
+        }
+        for odd in ["nonsense", "h:0", "h:65536", "https://h:1", "h:1/path", ":80"] {
+            assert!(complaint(&[(RUNTIME_API, odd)]).contains("HOST:PORT"), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_value_is_named_with_the_form_that_would_do() {
+        assert_eq!(
+            complaint(&[(FUNCTION_MEMORY, "lots")]),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE is \"lots\"; it must be a whole number of MiB, such as 512"
+        );
+        for value in ["0", "many", "-1"] {
+            assert!(complaint(&[(MAX_CONCURRENCY, value)]).contains("from 1 upward"));
+        }
+        assert!(complaint(&[("ORLOP_TIMEOUT", "soon")]).contains("such as 2s"));
+        assert!(complaint(&[("ORLOP_LIMIT_MEMORY", "99999999999999G")]).contains("such as 64MiB"));
+        assert!(complaint(&[("ORLOP_ISOLATION", "none")]).contains("event, environment or tenant"));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error_that_names_the_nearest() {
+        assert!(complaint(&[("ORLOP_LIMITS_MEMORY", "1MiB")]).contains("ORLOP_LIMIT_MEMORY"));
+    }
+
+    #[test]
+    fn the_guest_gets_the_functions_memory_less_a_reserve_for_the_host() {
+        let limit = |memory| config(&[], &[(FUNCTION_MEMORY, memory)]).unwrap().limits.memory_bytes >> 20;
+        assert_eq!(limit("128"), 64);
+        assert_eq!(limit("1024"), 960);
+        assert_eq!(
+            config(&[], &[("ORLOP_LIMIT_MEMORY", "96MiB")])
+                .unwrap()
+                .limits
+                .memory_bytes,
+            96 << 20
+        );
+    }
+
+    // Conformance statement 85.
+    #[test]
+    fn an_unknown_log_level_means_info() {
+        assert_eq!(
+            config(&[], &[(LOG_LEVEL, "loud")]).unwrap().telemetry.level,
+            telemetry::Level::Info
+        );
+        assert_eq!(
+            config(&[], &[(LOG_LEVEL, "warn")]).unwrap().telemetry.level,
+            telemetry::Level::Warn
+        );
+    }
+}

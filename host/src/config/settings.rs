@@ -1,0 +1,136 @@
+//! Orlop's own variables: one parser per kind of value, and the list of all names.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{Environment, invalid};
+use crate::error::InitError;
+
+/// Every `ORLOP_` variable; the user guide documents each under `docs/configuration.md`.
+const NAMES: &[&str] = &[
+    "ORLOP_CONTENT_TYPE",
+    "ORLOP_DEADLINE_MARGIN",
+    "ORLOP_GRACEFUL_SHUTDOWN",
+    "ORLOP_INIT_TIMEOUT",
+    "ORLOP_ISOLATION",
+    "ORLOP_LIMIT_EVENT",
+    "ORLOP_LIMIT_HANDLES",
+    "ORLOP_LIMIT_HOST_CALL_DATA",
+    "ORLOP_LIMIT_INSTANCES",
+    "ORLOP_LIMIT_MEMORIES",
+    "ORLOP_LIMIT_MEMORY",
+    "ORLOP_LIMIT_OUTPUT",
+    "ORLOP_LIMIT_RANDOM",
+    "ORLOP_LIMIT_RESOURCES",
+    "ORLOP_LIMIT_STACK",
+    "ORLOP_LIMIT_TABLES",
+    "ORLOP_LIMIT_TABLE_ENTRIES",
+    "ORLOP_TIMEOUT",
+    "ORLOP_VERIFY_ARTIFACT",
+];
+
+/// The `ORLOP_` variables of an environment, all of them known.
+pub(super) struct Settings<'a> {
+    environment: &'a Environment,
+}
+
+impl<'a> Settings<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Result<Self, InitError> {
+        for name in environment.names().filter(|name| name.starts_with("ORLOP_")) {
+            if !NAMES.contains(&name) {
+                return Err(InitError::InvalidConfiguration(format!(
+                    "{name} is no setting of this version; the nearest is {}",
+                    nearest(name)
+                )));
+            }
+        }
+        Ok(Self { environment })
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        default: T,
+        accepted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, InitError> {
+        debug_assert!(NAMES.contains(&name), "{name} is missing in the list of names");
+        match self.environment.get(name) {
+            None => Ok(default),
+            Some(value) => parse(value).ok_or_else(|| invalid(name, value, accepted)),
+        }
+    }
+
+    /// A duration such as `100ms`, `2s` or `15m`.
+    pub(super) fn duration(&self, name: &str, default: Duration) -> Result<Duration, InitError> {
+        self.parsed(name, default, "a duration such as 2s or 100ms", |value| {
+            humantime::parse_duration(value)
+                .ok()
+                .filter(|duration| *duration <= Duration::from_secs(86_400))
+        })
+    }
+
+    /// A size in bytes such as `64MiB`; at least 1.
+    pub(super) fn size(&self, name: &str, default: u64) -> Result<u64, InitError> {
+        self.parsed(
+            name,
+            default,
+            "a size such as 64MiB, at least 1 byte and at most 1TiB",
+            |value| {
+                let size = value.parse::<ByteSize>().ok()?.as_u64();
+                (1..=1 << 40).contains(&size).then_some(size)
+            },
+        )
+    }
+
+    /// A size that fits the address space.
+    pub(super) fn size_usize(&self, name: &str, default: usize) -> Result<usize, InitError> {
+        let size = self.size(name, default as u64)?;
+        usize::try_from(size).map_err(|_| invalid(name, &size.to_string(), "a size that fits the address space"))
+    }
+
+    /// A whole number; at least 1.
+    pub(super) fn count(&self, name: &str, default: usize) -> Result<usize, InitError> {
+        self.parsed(name, default, "a whole number from 1 to 10000000", |value| {
+            value.parse().ok().filter(|count| (1..=10_000_000).contains(count))
+        })
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>, InitError> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let (last, others) = words.split_last().expect("a choice has words");
+        let accepted = format!("{} or {last}", others.join(", "));
+        self.parsed(name, None, &accepted, |value| {
+            choices
+                .iter()
+                .find(|(word, _)| *word == value)
+                .map(|(_, choice)| Some(*choice))
+        })
+    }
+
+    /// A media type that can be sent as a header.
+    pub(super) fn content_type(&self, name: &str, default: &str) -> Result<String, InitError> {
+        self.parsed(
+            name,
+            default.to_owned(),
+            "a media type such as text/plain; charset=utf-8",
+            |value| {
+                let is_media_type = value
+                    .split_once('/')
+                    .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+                (is_media_type && value.bytes().all(|byte| (b' '..0x7f).contains(&byte))).then(|| value.to_owned())
+            },
+        )
+    }
+}
+
+/// The known name that shares the most parts with `name`.
+fn nearest(name: &str) -> &'static str {
+    let distance = |known: &str| strsim::damerau_levenshtein(known, name);
+    NAMES
+        .iter()
+        .min_by_key(|known| distance(known))
+        .expect("there are names")
+}

@@ -1,0 +1,72 @@
+//! The Invoke phase: next, invoke, answer, again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{Instrument, debug, error, info_span, warn};
+
+use crate::error::FunctionError;
+use crate::function::Function;
+use crate::runtime_api::{Client, Error};
+use crate::watchdog::{Task, Watch};
+
+/// Serves events until the Runtime API fails, or until a termination signal arrives while none is being served.
+///
+/// # Errors
+///
+/// [`Error`] of the Runtime API. Whatever a guest does ends its event only.
+pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) -> Result<(), Error> {
+    loop {
+        let next = tokio::select! {
+            next = client.next() => next,
+            () = watch.shutdown() => return Ok(()),
+        };
+        let (invocation, responder) = next?;
+        let context = &invocation.context;
+        let span = info_span!(
+            "invocation",
+            request_id = context.request_id,
+            tenant_id = context.tenant_id
+        );
+        async {
+            if let Some(remark) = &context.deadline.remark {
+                warn!("{remark}");
+            }
+            let task = Task::Invocation {
+                responder: responder.understudy(),
+                output: Arc::clone(function.output()),
+                since: Instant::now(),
+            };
+            let watched = watch.begin(task, context.deadline.instant);
+            let answer = function.invoke(&invocation).await;
+            watched.finish();
+            match answer {
+                Ok(answer) => {
+                    debug!(bytes = answer.len(), "answered");
+                    responder.respond(client, answer).await
+                }
+                Err(error) => {
+                    log_failure(&error);
+                    responder.fail(client, &error.report()).await
+                }
+            }
+        }
+        .instrument(span)
+        .await?;
+        // The next sandbox is made while nobody waits for it. Its start-up code is a guest's, so it has a deadline too.
+        let watched = watch.begin(Task::Preparation, invocation.context.deadline.platform);
+        function.prepare().await;
+        watched.finish();
+    }
+}
+
+/// One line for the operator: what the caller was told, with the guest's frames.
+pub fn log_failure(error: &FunctionError) {
+    let report = error.report();
+    error!(
+        error_type = report.error_type,
+        error_message = report.error_message,
+        stack_trace = report.stack_trace.join("\n"),
+        "the invocation failed"
+    );
+}

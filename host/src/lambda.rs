@@ -1,0 +1,401 @@
+//! The process as a Lambda runtime: Init, the loop, the watch over both, and what their end means.
+//!
+//! ```text
+//!   run ─► config ─► watchdog ─┬─ worker thread: artifact ► engine ► world ► function ► invoke_loop
+//!                              └─ main thread: waits for the worker, a deadline, or a signal
+//! ```
+
+use std::future::Future;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use crate::artifact::{self, LoadError, Origin};
+use crate::config::{self, Config, Process, RuntimeApi};
+use crate::engine;
+use crate::error::{FunctionError, InitError};
+use crate::function::Function;
+use crate::handover::Handover;
+use crate::invocation::DeadlinePolicy;
+use crate::invoke_loop;
+use crate::runtime_api::{self, Client, Extension};
+use crate::sandbox::{Factory, Workspace};
+use crate::telemetry::{self, Log};
+use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
+use crate::worlds::World;
+
+/// The environment's temporary directory: the only place that can be written on Lambda.
+const TEMPORARY_DIRECTORY: &str = "/tmp";
+/// The developer's tool, which can compile at Init what `bootstrap` cannot.
+const TOOL: &str = "orlop";
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: a termination signal was obeyed.
+    ShutDown,
+    /// 1: Init failed, and was reported to `/init/error` where the Runtime API could be reached.
+    InitFailed,
+    /// 2: the Runtime API cannot be worked with any more.
+    RuntimeApiFailed,
+    /// 70: a bug in the host.
+    HostFailed,
+}
+
+impl Exit {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::ShutDown => 0,
+            Self::InitFailed => 1,
+            Self::RuntimeApiFailed => 2,
+            Self::HostFailed => 70,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Runs the process as Lambda's runtime until it has to end. A process that ends with anything but [`Exit::ShutDown`] says
+/// why in its last log line, which is the only one of level FATAL.
+pub fn run(process: &Process) -> Exit {
+    let telemetry = config::telemetry(&process.environment);
+    let log = Log::new(telemetry.as_ref().unwrap_or(&telemetry::Config::FALLBACK));
+    log.install();
+    // A panic's message becomes part of the FATAL line; the default hook would print it a second time, unframed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = Config::new(process)
+        .map_err(|error| {
+            if let Ok(address) = config::runtime_api_address(&process.environment) {
+                report_init_error(
+                    &RuntimeApi {
+                        address,
+                        response_content_type: String::new(),
+                    },
+                    &error,
+                );
+            }
+            Failure::init(&error)
+        })
+        .and_then(|config| supervise(process, Arc::new(config), &log));
+    match result {
+        Ok(()) => {
+            info!("shut down");
+            Exit::ShutDown
+        }
+        Err(Failure { exit, message }) => {
+            log.fatal(&message, exit.code());
+            exit
+        }
+    }
+}
+
+/// Why the process ends.
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn init(error: &InitError) -> Self {
+        Self {
+            exit: Exit::InitFailed,
+            message: error.to_string(),
+        }
+    }
+
+    fn runtime_api(error: &runtime_api::Error) -> Self {
+        Self {
+            exit: Exit::RuntimeApiFailed,
+            message: error.to_string(),
+        }
+    }
+}
+
+/// Runs the worker under the watchdog, and finishes what the worker cannot finish itself.
+fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(), Failure> {
+    let handover = &config.handover;
+    if let Some(failure) = &handover.failure {
+        return Err(Failure {
+            exit: Exit::RuntimeApiFailed,
+            message: failure.clone(),
+        });
+    }
+    let extension = Arc::new(OnceLock::new());
+    let watched = Watchdog::new().and_then(|watchdog| {
+        let (config, log, extension) = (Arc::clone(&config), Arc::clone(log), Arc::clone(&extension));
+        watchdog.watch(move |watch| work(&config, &log, &watch, &extension))
+    });
+    let outcome = watched.map_err(|error| {
+        let error = InitError::Host {
+            doing: "starting the worker thread".to_owned(),
+            reason: error.to_string(),
+        };
+        report_init_error(&config.runtime_api, &error);
+        Failure::init(&error)
+    })?;
+    let successor = Handover {
+        restarts: handover.restarts.saturating_add(1),
+        extension: extension.get().cloned(),
+        failure: None,
+    };
+    match outcome {
+        Outcome::Finished(Ok(()))
+        | Outcome::Terminated
+        | Outcome::Expired(Task::Init | Task::Preparation, Cause::Signal) => Ok(()),
+        Outcome::Finished(Err(End::Init(error))) => Err(Failure::init(&error)),
+        Outcome::Finished(Err(End::RuntimeApi(error))) => Err(Failure::runtime_api(&error)),
+        Outcome::Finished(Err(End::NeedsCompiler { tool, reason })) => {
+            Err(hand_over_to_tool(process, &config, &tool, &reason))
+        }
+        Outcome::Expired(Task::Init, Cause::Deadline) => {
+            let error = InitError::Guest(FunctionError::DeadlineExceeded {
+                ran_for: config.init_timeout,
+                last_output: String::new(),
+            });
+            report_init_error(&config.runtime_api, &error);
+            Err(Failure::init(&error))
+        }
+        Outcome::Expired(Task::Preparation, Cause::Deadline) => {
+            warn!("the guest's start-up code ran past its deadline; restarting the process in place");
+            Err(restart(process, log, &successor))
+        }
+        Outcome::Expired(
+            Task::Invocation {
+                responder,
+                output,
+                since,
+            },
+            cause,
+        ) => {
+            output.flush();
+            let error = match cause {
+                Cause::Deadline => FunctionError::DeadlineExceeded {
+                    ran_for: std::time::Duration::from_millis(
+                        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    ),
+                    last_output: output.last_words(),
+                },
+                Cause::Signal => FunctionError::ShuttingDown,
+            };
+            let posted = fail(&config, responder, &error);
+            match cause {
+                Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
+                Cause::Deadline => {
+                    let failure = posted.err().map(|error| error.to_string());
+                    Err(restart(process, log, &Handover { failure, ..successor }))
+                }
+            }
+        }
+        Outcome::Panicked(message, task) => {
+            let message = format!("a bug in Orlop, please report it: {message}");
+            match task {
+                Some(Task::Invocation { responder, .. }) => {
+                    // The process ends in any case; a failure to post is part of the same end.
+                    let _ = fail(&config, responder, &FunctionError::Host(message.clone()));
+                }
+                Some(Task::Init) => {
+                    let error = InitError::Host {
+                        doing: "starting".to_owned(),
+                        reason: message.clone(),
+                    };
+                    report_init_error(&config.runtime_api, &error);
+                }
+                Some(Task::Preparation) | None => {}
+            }
+            Err(Failure {
+                exit: Exit::HostFailed,
+                message,
+            })
+        }
+    }
+}
+
+/// Why the worker ended.
+enum End {
+    Init(InitError),
+    RuntimeApi(runtime_api::Error),
+    /// The component has to be compiled, which this program cannot, but the tool can.
+    NeedsCompiler {
+        tool: PathBuf,
+        reason: String,
+    },
+}
+
+/// The worker's thread: Init, then the loop.
+fn work(config: &Config, log: &Arc<Log>, watch: &Watch, extension: &OnceLock<String>) -> Result<(), End> {
+    let started = Instant::now();
+    let runtime = tokio_runtime().map_err(End::Init)?;
+    runtime.block_on(async {
+        let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+        let watched = watch.begin(Task::Init, started + config.init_timeout);
+        let initialised = initialise(config, log, started).await;
+        watched.finish();
+        let mut function = match initialised {
+            Ok(function) => function,
+            Err(End::Init(error)) => {
+                client.init_error(&error.report()).await;
+                return Err(End::Init(error));
+            }
+            Err(other) => return Err(other),
+        };
+        register(config, extension).await;
+        invoke_loop::run(&mut client, &mut function, watch)
+            .await
+            .map_err(End::RuntimeApi)
+    })
+}
+
+/// Everything that is done once: find, load, link, start.
+async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Function, End> {
+    for remark in &config.remarks {
+        warn!("{remark}");
+    }
+    let located = artifact::find(&config.task_root, config.handler.as_deref()).map_err(End::Init)?;
+    let engine = engine::for_running(&config.limits).map_err(|error| {
+        End::Init(InitError::Host {
+            doing: "setting up the engine".to_owned(),
+            reason: format!("{error:#}"),
+        })
+    })?;
+    let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
+    let loaded = match artifact::load(&engine, &located, config.verification) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Unusable(error)) => return Err(End::Init(error)),
+        Err(LoadError::NeedsCompiler(reason)) => return Err(needs_compiler(&located.name, reason)),
+    };
+    let sandboxes = Factory::new(&engine, &config.limits, &config.guest_environment, workspace, log);
+    let unusable = |reason| {
+        End::Init(InitError::InvalidComponent {
+            name: located.name.clone(),
+            reason,
+        })
+    };
+    let linker = sandboxes.linker().map_err(|error| unusable(format!("{error:#}")))?;
+    let world = World::new(&engine, &linker, &loaded.component).map_err(unusable)?;
+    let mut function = Function::new(world, sandboxes, config.identity.clone(), config.isolation);
+    function.prepare_first().await.map_err(End::Init)?;
+    let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+    if let Origin::Compiled { reason } = &loaded.origin {
+        warn!(
+            component = located.name,
+            compile_ms = milliseconds(loaded.elapsed),
+            reason,
+            "compiled the component at Init, as every cold start will; run `orlop compile` when the image is built"
+        );
+    }
+    info!(
+        component = located.name,
+        origin = loaded.origin.name(),
+        load_ms = milliseconds(loaded.elapsed),
+        init_ms = milliseconds(started.elapsed()),
+        isolation = function.isolation().name(),
+        restarts = config.handover.restarts,
+        "ready"
+    );
+    Ok(function)
+}
+
+/// The end of a worker that cannot compile: with the tool beside this program, or with advice.
+fn needs_compiler(name: &str, reason: String) -> End {
+    let tool = std::env::current_exe()
+        .ok()
+        .and_then(|program| Some(program.parent()?.join(TOOL)));
+    match tool.filter(|tool| tool.is_file()) {
+        Some(tool) => End::NeedsCompiler { tool, reason },
+        None => End::Init(InitError::InvalidComponent {
+            name: name.to_owned(),
+            reason: format!(
+                "{reason}, and this program has no compiler; precompile it with `orlop compile {name}.wasm -o {name}.cwasm`, \
+                 or put `orlop` beside `bootstrap`"
+            ),
+        }),
+    }
+}
+
+/// Replaces this program with the tool, which is the same runtime with a compiler. Returns only if that failed.
+fn hand_over_to_tool(process: &Process, config: &Config, tool: &Path, reason: &str) -> Failure {
+    info!(tool = %tool.display(), reason, "handing over to the program that can compile");
+    let cause = Command::new(tool)
+        .arg("--")
+        .args(process.arguments.iter().skip(1))
+        .exec();
+    let error = InitError::Host {
+        doing: format!("running `{}`", tool.display()),
+        reason: cause.to_string(),
+    };
+    report_init_error(&config.runtime_api, &error);
+    Failure::init(&error)
+}
+
+/// Replaces the process with a fresh run of itself. Returns only if that failed.
+fn restart(process: &Process, log: &Log, successor: &Handover) -> Failure {
+    log.keep_across_exec();
+    let error = successor.re_execute(&process.arguments);
+    Failure {
+        exit: Exit::HostFailed,
+        message: format!("cannot restart the process in place: {error}"),
+    }
+}
+
+async fn register(config: &Config, identifier: &OnceLock<String>) {
+    let extension = match &config.handover.extension {
+        Some(identifier) => Some(Extension::resume(&config.runtime_api, identifier.clone())),
+        None if config.graceful_shutdown && !config.handover.is_resumed() => {
+            Extension::register(&config.runtime_api).await
+        }
+        None => None,
+    };
+    if let Some(extension) = extension {
+        // It is the only writer.
+        let _ = identifier.set(extension.identifier().to_owned());
+        tokio::spawn(extension.poll());
+    }
+}
+
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, InitError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| InitError::Host {
+            doing: "starting the event loop".to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+/// Answers an event from the main thread, when the worker cannot.
+fn fail(config: &Config, responder: runtime_api::Responder, error: &FunctionError) -> Result<(), runtime_api::Error> {
+    let span = tracing::info_span!("invocation", request_id = responder.request_id());
+    span.in_scope(|| invoke_loop::log_failure(error));
+    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+    // Without an event loop nothing can be posted; the successor will find the event unanswered.
+    block_on(async { responder.fail(&mut client, &error.report()).await }).unwrap_or(Ok(()))
+}
+
+fn report_init_error(runtime_api: &RuntimeApi, error: &InitError) {
+    let policy = DeadlinePolicy {
+        margin: std::time::Duration::ZERO,
+        default_timeout: std::time::Duration::ZERO,
+    };
+    let mut client = Client::new(runtime_api, &policy, 0);
+    block_on(async { client.init_error(&error.report()).await });
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
+    match tokio_runtime() {
+        Ok(runtime) => Some(runtime.block_on(work)),
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "cannot reach the Runtime API");
+            None
+        }
+    }
+}

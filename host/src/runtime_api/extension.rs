@@ -1,0 +1,81 @@
+//! Registration as an internal extension without events (runtime contract §6.8, §9): the only way to be sent SIGTERM
+//! before Lambda takes the execution environment away.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tracing::warn;
+
+use super::connection::Connection;
+use super::wire::{Requests, extension_identifier};
+use crate::config::RuntimeApi;
+
+/// How long the registration may take; it is a courtesy, not a condition.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A registered extension.
+pub struct Extension {
+    connection: Connection,
+    requests: Requests,
+    identifier: String,
+}
+
+impl Extension {
+    /// Registers, before the first `/next`. A failure is logged and leaves the process without an announcement of its end.
+    pub async fn register(config: &RuntimeApi) -> Option<Self> {
+        let mut connection = Connection::new(&config.address);
+        let requests = Requests::new(&config.address);
+        let reason = match tokio::time::timeout(REGISTER_TIMEOUT, connection.send(requests.register_extension())).await
+        {
+            Err(_) => "no answer in time".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(response)) => match (response.status(), extension_identifier(response.headers())) {
+                (StatusCode::OK, Some(identifier)) => {
+                    connection.close();
+                    return Some(Self {
+                        connection,
+                        requests,
+                        identifier,
+                    });
+                }
+                (status, _) => format!("the answer was {status}"),
+            },
+        };
+        warn!(reason, "cannot register for graceful shutdown; going on without");
+        None
+    }
+
+    /// An extension that this process registered before it re-executed itself.
+    pub fn resume(config: &RuntimeApi, identifier: String) -> Self {
+        Self {
+            connection: Connection::new(&config.address),
+            requests: Requests::new(&config.address),
+            identifier,
+        }
+    }
+
+    /// What [`Self::resume`] needs.
+    pub fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    /// Asks for the next event, of which there is none: Lambda counts Init as done only when every extension has asked.
+    /// Runs until it is dropped.
+    pub async fn poll(mut self) {
+        match self
+            .connection
+            .send(self.requests.extension_next(&self.identifier))
+            .await
+        {
+            // Dropping the response would end the wait; an extension without events is never answered, except with an error.
+            Ok(response) => warn!(
+                status = response.status().as_u16(),
+                "the extension's wait for events ended"
+            ),
+            Err(error) => warn!(
+                error = &error as &dyn std::error::Error,
+                "the extension's wait for events broke off"
+            ),
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Paths, headers and bodies of the Runtime API (version 2018-06-01), to and from our types. Pure.
+
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use crate::error::ErrorReport;
+use crate::invocation::DeadlineHeader;
+
+/// The largest answer that Lambda takes, in bytes: 6 MiB and 100 bytes (runtime contract §3.1).
+pub const MAX_RESPONSE_BYTES: usize = 6_291_556;
+
+const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
+const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
+const DEADLINE: &str = "lambda-runtime-deadline-ms";
+const FUNCTION_ARN: &str = "lambda-runtime-invoked-function-arn";
+const TRACE_ID: &str = "lambda-runtime-trace-id";
+const CLIENT_CONTEXT: &str = "lambda-runtime-client-context";
+const IDENTITY: &str = "lambda-runtime-cognito-identity";
+const TENANT_ID: &str = "lambda-runtime-aws-tenant-id";
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const XRAY_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
+const EXTENSION_NAME: &str = "lambda-extension-name";
+const EXTENSION_ID: &str = "lambda-extension-identifier";
+
+/// The name under which the host registers itself as an internal extension.
+const OUR_EXTENSION: &str = "orlop";
+/// A request id longer than this many bytes is no request id.
+const MAX_REQUEST_ID_BYTES: usize = 1024;
+/// Everything but RFC 3986's unreserved characters is escaped in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Which event an answer belongs to: its request id, and the nonce of this attempt where Lambda sends one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventIdentity {
+    pub(super) request_id: String,
+    invocation_id: Option<HeaderValue>,
+}
+
+/// The headers of a `/next` response, parsed.
+#[derive(Debug)]
+pub(super) struct NextHeaders {
+    pub(super) identity: EventIdentity,
+    pub(super) deadline: DeadlineHeader,
+    pub(super) invoked_function_arn: Option<String>,
+    pub(super) trace_id: Option<String>,
+    pub(super) client_context: Option<String>,
+    pub(super) cognito_identity: Option<String>,
+    pub(super) tenant_id: Option<String>,
+}
+
+impl NextHeaders {
+    /// Every header but the request id may be missing, empty or odd (runtime contract §2).
+    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, String> {
+        let mut request_ids = headers.get_all(REQUEST_ID).iter();
+        let request_id = request_ids.next().map(text).unwrap_or_default();
+        if request_id.is_empty() {
+            return Err(format!("the header {REQUEST_ID} is missing"));
+        }
+        if request_ids.any(|other| text(other) != request_id) {
+            return Err(format!("the header {REQUEST_ID} appears twice with different values"));
+        }
+        if request_id.len() > MAX_REQUEST_ID_BYTES {
+            return Err(format!(
+                "the header {REQUEST_ID} is longer than {MAX_REQUEST_ID_BYTES} bytes"
+            ));
+        }
+        Ok(Self {
+            identity: EventIdentity {
+                request_id,
+                invocation_id: headers.get(INVOCATION_ID).filter(|value| !value.is_empty()).cloned(),
+            },
+            deadline: match optional(headers, DEADLINE) {
+                None => DeadlineHeader::Absent,
+                Some(value) => value
+                    .trim()
+                    .parse()
+                    .map_or(DeadlineHeader::Malformed(value), DeadlineHeader::At),
+            },
+            invoked_function_arn: optional(headers, FUNCTION_ARN),
+            trace_id: optional(headers, TRACE_ID),
+            client_context: optional(headers, CLIENT_CONTEXT),
+            cognito_identity: optional(headers, IDENTITY),
+            tenant_id: optional(headers, TENANT_ID),
+        })
+    }
+}
+
+fn optional(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(text).filter(|value| !value.is_empty())
+}
+
+/// Header values may hold any byte from 0x80 up; what is no UTF-8 is replaced.
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// Builds requests for one Runtime API address.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    address: HeaderValue,
+}
+
+impl Requests {
+    pub(super) fn new(address: &str) -> Self {
+        // The address was parsed as HOST:PORT by `config`; an odd host name costs the header, not the request.
+        Self {
+            address: HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("localhost")),
+        }
+    }
+
+    fn request<B>(&self, method: Method, path: &str, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().expect("paths are built from escaped segments");
+        request.headers_mut().insert(HOST, self.address.clone());
+        request.headers_mut().insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("orlop/", env!("CARGO_PKG_VERSION"))),
+        );
+        request
+    }
+
+    pub(super) fn next<B: Default>(&self) -> Request<B> {
+        self.request(Method::GET, "/2018-06-01/runtime/invocation/next", B::default())
+    }
+
+    pub(super) fn response<B>(&self, identity: &EventIdentity, content_type: &str, body: B) -> Request<B> {
+        let mut request = self.answer(identity, "response", body);
+        let content_type =
+            HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        request.headers_mut().insert(CONTENT_TYPE, content_type);
+        request
+    }
+
+    pub(super) fn error<B>(
+        &self,
+        identity: &EventIdentity,
+        trace_id: Option<&str>,
+        report: &ErrorReport,
+        body: B,
+    ) -> Request<B> {
+        let mut request = self.answer(identity, "error", body);
+        describe(&mut request, report);
+        // X-Ray keeps the cause of sampled traces only.
+        if trace_id.is_some_and(|trace| trace.contains("Sampled=1")) {
+            request.headers_mut().insert(XRAY_CAUSE, xray_cause(report));
+        }
+        request
+    }
+
+    pub(super) fn init_error<B>(&self, report: &ErrorReport, body: B) -> Request<B> {
+        let mut request = self.request(Method::POST, "/2018-06-01/runtime/init/error", body);
+        describe(&mut request, report);
+        request
+    }
+
+    pub(super) fn register_extension<B: From<&'static str>>(&self) -> Request<B> {
+        let mut request = self.request(
+            Method::POST,
+            "/2020-01-01/extension/register",
+            B::from("{\"events\":[]}"),
+        );
+        request
+            .headers_mut()
+            .insert(EXTENSION_NAME, HeaderValue::from_static(OUR_EXTENSION));
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+    }
+
+    pub(super) fn extension_next<B: Default>(&self, identifier: &str) -> Request<B> {
+        let mut request = self.request(Method::GET, "/2020-01-01/extension/event/next", B::default());
+        if let Ok(identifier) = HeaderValue::from_str(identifier) {
+            request.headers_mut().insert(EXTENSION_ID, identifier);
+        }
+        request
+    }
+
+    fn answer<B>(&self, identity: &EventIdentity, kind: &str, body: B) -> Request<B> {
+        let id = segment(&identity.request_id);
+        let mut request = self.request(
+            Method::POST,
+            &format!("/2018-06-01/runtime/invocation/{id}/{kind}"),
+            body,
+        );
+        if let Some(invocation_id) = &identity.invocation_id {
+            request.headers_mut().insert(INVOCATION_ID, invocation_id.clone());
+        }
+        request
+    }
+}
+
+/// The identifier that Lambda gave our extension.
+pub(super) fn extension_identifier(headers: &HeaderMap) -> Option<String> {
+    optional(headers, EXTENSION_ID)
+}
+
+/// `.` and `..` would be resolved by a server, so their dots are escaped too.
+fn segment(request_id: &str) -> String {
+    match request_id {
+        "." | ".." => "%2E".repeat(request_id.len()),
+        _ => utf8_percent_encode(request_id, SEGMENT).to_string(),
+    }
+}
+
+fn describe<B>(request: &mut Request<B>, report: &ErrorReport) {
+    let error_type = HeaderValue::from_str(&report.header_type()).expect("an error type is letters and one dot");
+    request.headers_mut().insert(ERROR_TYPE, error_type);
+    request
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+/// One line of ASCII JSON (runtime contract §4.4). A report is capped, so the cause stays far below Lambda's 64 KiB.
+fn xray_cause(report: &ErrorReport) -> HeaderValue {
+    let stack: Vec<_> = report
+        .stack_trace
+        .iter()
+        .map(|frame| serde_json::json!({ "path": "", "line": 0, "label": frame }))
+        .collect();
+    let cause = serde_json::json!({
+        "working_directory": "/var/task",
+        "exceptions": [{ "message": report.error_message, "type": report.error_type, "stack": stack }],
+        "paths": [],
+    });
+    let mut ascii = String::new();
+    for character in cause.to_string().chars() {
+        if character.is_ascii() && !character.is_ascii_control() {
+            ascii.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    HeaderValue::try_from(ascii).expect("printable ASCII is a header value")
+}
+
+/// What Lambda says in the body of a refusal.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Refusal {
+    #[serde(default)]
+    pub(super) error_type: String,
+    #[serde(default)]
+    pub(super) error_message: String,
+}
+
+impl Refusal {
+    /// `body` as Lambda means it, or as it stands.
+    pub(super) fn parse(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_else(|_| Self {
+            error_type: String::new(),
+            error_message: String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    HeaderValue::from_bytes(value).unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    // Conformance statement 40.
+    #[test]
+    fn a_missing_or_empty_header_is_absent() {
+        let parsed =
+            NextHeaders::parse(&headers(&[(REQUEST_ID, b"a"), (TRACE_ID, b""), (INVOCATION_ID, b"")])).unwrap();
+        assert_eq!(parsed.trace_id, None);
+        assert_eq!(parsed.deadline, DeadlineHeader::Absent);
+        assert_eq!(parsed.identity.invocation_id, None);
+    }
+
+    #[test]
+    fn a_header_may_hold_bytes_that_are_no_ascii() {
+        let parsed = NextHeaders::parse(&headers(&[
+            (REQUEST_ID, b"a"),
+            (CLIENT_CONTEXT, "{\"ü\":1}".as_bytes()),
+            (IDENTITY, b"\xff"),
+        ]))
+        .unwrap();
+        assert_eq!(parsed.client_context.as_deref(), Some("{\"ü\":1}"));
+        assert_eq!(parsed.cognito_identity.as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn a_request_id_that_is_missing_or_contradicts_itself_is_refused() {
+        for odd in [
+            &[][..],
+            &[(REQUEST_ID, &b""[..])],
+            &[(REQUEST_ID, b"a"), (REQUEST_ID, b"b")],
+        ] {
+            NextHeaders::parse(&headers(odd)).unwrap_err();
+        }
+        let mut twice = headers(&[(REQUEST_ID, b"a")]);
+        twice.append(REQUEST_ID, HeaderValue::from_static("a"));
+        NextHeaders::parse(&twice).unwrap();
+    }
+
+    // Conformance statement 46.
+    #[test]
+    fn a_request_id_cannot_leave_its_path_segment() {
+        assert_eq!(segment("8f5c-1"), "8f5c-1");
+        assert_eq!(segment("a/../b?c#d%20 ü"), "a%2F..%2Fb%3Fc%23d%2520%20%C3%BC");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+
+    // Conformance statement 55.
+    #[test]
+    fn the_xray_cause_is_one_line_of_ascii_json_with_integer_lines() {
+        let report = ErrorReport::new("Runtime.GuestTrap", "Grüße 🦀\r\n\u{7f}", vec!["frame ü".into(); 1000]);
+        let cause = xray_cause(&report);
+        assert!(cause.as_bytes().iter().all(|byte| (b' '..0x7f).contains(byte)));
+        assert!(cause.len() <= 64 << 10);
+        let cause: serde_json::Value = serde_json::from_slice(cause.as_bytes()).unwrap();
+        assert!(cause["exceptions"][0]["stack"][0]["line"].is_u64());
+        assert!(
+            cause["exceptions"][0]["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Grüße 🦀")
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The main thread keeps watch while another one works: it stops what runs past its deadline and hears termination signals.
+//!
+//! Guests carry no interruption checks, because those cost up to a quarter of their speed and more. So a deadline cannot be
+//! enforced from within. The watchdog owns it: when the instant passes, it takes from the worker the right to answer the
+//! event, which is one atomic word and thus can be won by one of them only, and the process answers and replaces itself
+//! (see [`crate::handover`]). It makes no difference whether the worker was computing or waiting in a host call.
+//!
+//! ```text
+//!              begin(deadline)                 finish()
+//!   worker  IDLE ───────────────► deadline D ───────────► IDLE      the worker may answer
+//!                                     │
+//!   watchdog                          └── D passes ─────► EXPIRED   the watchdog may answer; the worker parks for good
+//! ```
+//!
+//! Arming costs the worker a store. The watchdog is woken only if it would otherwise sleep too long, which is when a deadline
+//! is earlier than the one it last slept for.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::sync::Notify;
+
+use crate::runtime_api::Responder;
+use crate::sandbox::Output;
+
+/// Nothing is running.
+const IDLE: u64 = 0;
+/// The watchdog has taken over.
+const EXPIRED: u64 = u64::MAX;
+/// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
+
+/// What the worker is doing, for whoever has to finish it.
+#[derive(Debug)]
+pub enum Task {
+    /// Init: failing it means `/init/error` and exit.
+    Init,
+    /// Preparing the next sandbox, when no event is waiting for an answer.
+    Preparation,
+    /// Running a guest for this event.
+    Invocation {
+        /// Answers the event.
+        responder: Responder,
+        /// What the guest has written.
+        output: Arc<Output>,
+        /// When it began.
+        since: Instant,
+    },
+}
+
+/// Why the watch ended.
+pub enum Outcome<T> {
+    /// The worker returned.
+    Finished(T),
+    /// The worker panicked. An event that was being worked on comes along.
+    Panicked(String, Option<Task>),
+    /// The deadline of this task passed, or a termination signal's grace did.
+    Expired(Task, Cause),
+    /// A second termination signal: exit at once.
+    Terminated,
+}
+
+/// What made a task expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Its deadline.
+    Deadline,
+    /// A termination signal, and the grace after it.
+    Signal,
+}
+
+#[derive(Debug)]
+struct Shared {
+    epoch: Instant,
+    /// [`IDLE`], [`EXPIRED`], or the deadline in nanoseconds after `epoch`.
+    deadline: AtomicU64,
+    /// When the watchdog will look next by itself, in nanoseconds after `epoch`.
+    wakes_at: AtomicU64,
+    task: Mutex<Option<Task>>,
+    waker: UnixStream,
+    shutdown: Notify,
+    /// The worker's thread is at its end, by returning or by a panic.
+    worker_ended: AtomicBool,
+}
+
+impl Shared {
+    fn nanoseconds(&self, instant: Instant) -> u64 {
+        let nanoseconds = instant.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(nanoseconds)
+            .unwrap_or(EXPIRED)
+            .clamp(IDLE + 1, EXPIRED - 1)
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Task>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // A full buffer means that a wake-up is already on its way.
+        let _ = (&self.waker).write(b"w");
+    }
+}
+
+/// The worker's side.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    shared: Arc<Shared>,
+}
+
+/// A task under watch.
+#[must_use = "a task that is never finished expires"]
+pub struct Watched<'a> {
+    shared: &'a Shared,
+}
+
+impl Watch {
+    /// Puts a task under watch until `deadline`.
+    pub fn begin(&self, task: Task, deadline: Instant) -> Watched<'_> {
+        *self.shared.task() = Some(task);
+        let deadline = self.shared.nanoseconds(deadline);
+        self.shared.deadline.store(deadline, Ordering::SeqCst);
+        if deadline < self.shared.wakes_at.load(Ordering::SeqCst) {
+            self.shared.wake();
+        }
+        Watched { shared: &self.shared }
+    }
+
+    /// Resolves when a termination signal has arrived.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.notified().await;
+    }
+}
+
+impl Watched<'_> {
+    /// Ends the watch in time. Returns only to a worker that still has the right to answer; the process of any other one is
+    /// about to be replaced, and its thread stays here until then.
+    pub fn finish(self) {
+        if self.shared.deadline.swap(IDLE, Ordering::SeqCst) == EXPIRED {
+            // The swap must not look like a task that could begin again.
+            self.shared.deadline.store(EXPIRED, Ordering::SeqCst);
+            loop {
+                thread::park();
+            }
+        }
+        self.shared.task().take();
+    }
+}
+
+/// The watchdog's side.
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    /// Receives `w` from the worker and `X` from the signal handlers.
+    events: UnixStream,
+    signals: u32,
+}
+
+impl Watchdog {
+    /// Installs the handlers of SIGTERM and SIGINT. As process 1 of a container, the process would otherwise ignore them.
+    ///
+    /// # Errors
+    ///
+    /// Of the operating system, when it is out of descriptors.
+    pub fn new() -> io::Result<Self> {
+        let (events, waker) = UnixStream::pair()?;
+        events.set_nonblocking(true)?;
+        waker.set_nonblocking(true)?;
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
+        }
+        let shared = Shared {
+            epoch: Instant::now(),
+            deadline: AtomicU64::new(IDLE),
+            wakes_at: AtomicU64::new(u64::MAX),
+            task: Mutex::new(None),
+            waker,
+            shutdown: Notify::new(),
+            worker_ended: AtomicBool::new(false),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            events,
+            signals: 0,
+        })
+    }
+
+    /// Runs `work` on a thread of its own and keeps watch over it from this one.
+    ///
+    /// # Errors
+    ///
+    /// Of the operating system, when it has no thread left.
+    pub fn watch<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(Watch) -> T + Send + 'static,
+    ) -> io::Result<Outcome<T>> {
+        let watch = Watch {
+            shared: Arc::clone(&self.shared),
+        };
+        let at_the_end = WorkerEnd {
+            shared: Arc::clone(&self.shared),
+        };
+        let worker = thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let _at_the_end = at_the_end;
+            work(watch)
+        })?;
+        loop {
+            self.sleep();
+            if self.shared.worker_ended.load(Ordering::SeqCst) {
+                return Ok(self.outcome(worker));
+            }
+            if self.signals > 1 {
+                return Ok(Outcome::Terminated);
+            }
+            if let Some(task) = self.claim_expired() {
+                let cause = if self.signals > 0 {
+                    Cause::Signal
+                } else {
+                    Cause::Deadline
+                };
+                return Ok(Outcome::Expired(task, cause));
+            }
+        }
+    }
+
+    fn outcome<T>(&self, worker: JoinHandle<T>) -> Outcome<T> {
+        match worker.join() {
+            Ok(result) => Outcome::Finished(result),
+            Err(panic) => {
+                let message = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+                    .unwrap_or_else(|| "no message".to_owned());
+                Outcome::Panicked(message, self.shared.task().take())
+            }
+        }
+    }
+
+    /// Sleeps until the running task's deadline, a signal, or a wake-up.
+    fn sleep(&mut self) {
+        let deadline = self.shared.deadline.load(Ordering::SeqCst);
+        let wakes_at = if matches!(deadline, IDLE | EXPIRED) {
+            u64::MAX
+        } else {
+            deadline
+        };
+        self.shared.wakes_at.store(wakes_at, Ordering::SeqCst);
+        // A task that began between the two lines saw the old `wakes_at`, and may not have woken us.
+        let timeout = if self.shared.deadline.load(Ordering::SeqCst) != deadline {
+            Some(Duration::ZERO)
+        } else if wakes_at == u64::MAX {
+            None
+        } else {
+            Some((self.shared.epoch + Duration::from_nanos(wakes_at)).saturating_duration_since(Instant::now()))
+        };
+        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
+        let mut descriptors = [PollFd::new(&self.events, PollFlags::IN)];
+        // Interrupted or not, the loop looks at everything again.
+        let _ = poll(&mut descriptors, timeout.as_ref());
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0; 64];
+        while let Ok(count @ 1..) = self.events.read(&mut buffer) {
+            let signals = buffer[..count].iter().filter(|byte| **byte == b'X').count();
+            if signals > 0 {
+                self.signals = self.signals.saturating_add(u32::try_from(signals).unwrap_or(u32::MAX));
+                self.shared.shutdown.notify_one();
+                self.hasten();
+            }
+        }
+    }
+
+    /// Leaves a running task only the grace that a termination signal leaves us.
+    fn hasten(&self) {
+        let grace = self.shared.nanoseconds(Instant::now() + SHUTDOWN_GRACE);
+        let _ = self
+            .shared
+            .deadline
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| {
+                (!matches!(deadline, IDLE | EXPIRED)).then_some(deadline.min(grace))
+            });
+    }
+
+    /// Takes the right to answer from the worker if its deadline has passed.
+    fn claim_expired(&self) -> Option<Task> {
+        let deadline = self.shared.deadline.load(Ordering::SeqCst);
+        if matches!(deadline, IDLE | EXPIRED) || self.shared.nanoseconds(Instant::now()) < deadline {
+            return None;
+        }
+        self.shared
+            .deadline
+            .compare_exchange(deadline, EXPIRED, Ordering::SeqCst, Ordering::SeqCst)
+            .ok()?;
+        self.shared.task().take()
+    }
+}
+
+/// Tells the watchdog that the worker is about to end, also by a panic.
+struct WorkerEnd {
+    shared: Arc<Shared>,
+}
+
+impl Drop for WorkerEnd {
+    fn drop(&mut self) {
+        self.shared.worker_ended.store(true, Ordering::SeqCst);
+        self.shared.wake();
+    }
+}

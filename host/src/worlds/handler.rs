@@ -1,0 +1,186 @@
+//! Calls a guest that exports `orlop:function/handler`, and `lifecycle` if it exports that too.
+
+use bytes::Bytes;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use super::LIFECYCLE_INTERFACE;
+use super::bindings::function::orlop::function::types;
+use super::bindings::function::{Function, FunctionPre};
+use super::bindings::preparation::{Preparation, PreparationPre};
+use super::outcome::classify;
+use crate::config::FunctionIdentity;
+use crate::error::{FunctionError, InitError};
+use crate::invocation::Context;
+use crate::sandbox::State;
+
+/// A linked component of the handler world.
+pub struct Handler {
+    function: FunctionPre<State>,
+    has_init: bool,
+}
+
+/// An instance of it, alive in its sandbox.
+pub struct Instance {
+    store: Store<State>,
+    function: Function,
+}
+
+/// Why an instance could not be made ready.
+#[derive(Debug, Clone)]
+pub enum StartError {
+    /// Its start-up code failed.
+    Failed(FunctionError),
+    /// Its own `init` returned an error.
+    Refused {
+        /// The guest's error type.
+        error_type: String,
+        /// The guest's message.
+        message: String,
+        /// The guest's stack trace.
+        stack_trace: Vec<String>,
+    },
+}
+
+impl From<StartError> for InitError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Failed(error) => Self::Guest(error),
+            StartError::Refused {
+                error_type,
+                message,
+                stack_trace,
+            } => Self::InitFailed {
+                error_type,
+                message,
+                stack_trace,
+            },
+        }
+    }
+}
+
+impl From<StartError> for FunctionError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Failed(error) => error,
+            StartError::Refused {
+                error_type,
+                message,
+                stack_trace,
+            } => Self::Guest {
+                error_type,
+                message,
+                stack_trace,
+            },
+        }
+    }
+}
+
+impl Handler {
+    /// # Errors
+    ///
+    /// A sentence that says which export has the wrong type.
+    pub(super) fn new(linked: InstancePre<State>) -> Result<Self, String> {
+        let has_init = linked.component().get_export_index(None, LIFECYCLE_INTERFACE).is_some();
+        if has_init {
+            PreparationPre::new(linked.clone()).map_err(|error| mismatch(&error))?;
+        }
+        let function = FunctionPre::new(linked).map_err(|error| mismatch(&error))?;
+        Ok(Self { function, has_init })
+    }
+
+    /// Whether the guest prepares itself, which is how it asks to be kept.
+    pub fn has_init(&self) -> bool {
+        self.has_init
+    }
+
+    /// Makes an instance in `store`, and lets it prepare itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; the store is gone.
+    pub async fn start(&self, mut store: Store<State>) -> Result<Instance, StartError> {
+        let instance = match self.function.instance_pre().instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(StartError::Failed(classify(&error, &store))),
+        };
+        if self.has_init {
+            let prepared = match Preparation::new(&mut store, &instance) {
+                Ok(preparation) => preparation.orlop_function_lifecycle().call_init(&mut store).await,
+                Err(error) => Err(error),
+            };
+            match prepared {
+                Ok(Ok(())) => {}
+                Ok(Err(types::FunctionError {
+                    error_type,
+                    message,
+                    stack_trace,
+                })) => {
+                    return Err(StartError::Refused {
+                        error_type,
+                        message,
+                        stack_trace,
+                    });
+                }
+                Err(error) => return Err(StartError::Failed(classify(&error, &store))),
+            }
+        }
+        match Function::new(&mut store, &instance) {
+            Ok(function) => Ok(Instance { store, function }),
+            Err(error) => Err(StartError::Failed(classify(&error, &store))),
+        }
+    }
+}
+
+impl Instance {
+    /// The most memory the guest has used, in bytes.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.store.data().peak_memory_bytes()
+    }
+
+    /// Calls the guest with one event. After an error other than the guest's own, the instance must not be used again.
+    ///
+    /// # Errors
+    ///
+    /// Any [`FunctionError`].
+    pub async fn handle(
+        &mut self,
+        event: &[u8],
+        context: &Context,
+        identity: &FunctionIdentity,
+    ) -> Result<Bytes, FunctionError> {
+        self.store.data_mut().begin(context.trace_id.clone());
+        let context = types::Context {
+            request_id: context.request_id.clone(),
+            function_name: identity.name.clone(),
+            function_version: identity.version.clone(),
+            invoked_function_arn: context.invoked_function_arn.clone(),
+            deadline_ms: context.deadline.unix_ms,
+            memory_limit_mb: identity.memory_mb,
+            trace_id: context.trace_id.clone(),
+            client_context: context.client_context.clone(),
+            identity: context.identity.clone(),
+            tenant_id: context.tenant_id.clone(),
+            log_group: identity.log_group.clone(),
+            log_stream: identity.log_stream.clone(),
+        };
+        let handler = self.function.orlop_function_handler();
+        match handler.call_handle(&mut self.store, event, &context).await {
+            Ok(Ok(answer)) => Ok(answer.into()),
+            Ok(Err(types::FunctionError {
+                error_type,
+                message,
+                stack_trace,
+            })) => Err(FunctionError::Guest {
+                error_type,
+                message,
+                stack_trace,
+            }),
+            Err(error) => Err(classify(&error, &self.store)),
+        }
+    }
+}
+
+fn mismatch(error: &wasmtime::Error) -> String {
+    format!("an export has another type than this version of Orlop calls: {error:#}")
+}

@@ -1,0 +1,113 @@
+//! Why a guest call failed: the only place that looks into the engine's errors.
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::error::FunctionError;
+use crate::sandbox::State;
+
+/// Parts of engine messages for conditions that have no type of their own. The tests of each limit notice a change.
+const OUT_OF_CALL_DATA: &str = "fuel allocated for hostcalls has been exhausted";
+const LIMIT_MESSAGES: &[&str] = &[
+    // `set_max_component_handles`
+    "too many component handles",
+    "handle limit",
+    // `max_random_size`
+    "random",
+    // `ResourceLimiter::{instances, memories, tables}`
+    "resource limit exceeded",
+    // The pool's own counts, which are the same limits.
+    "exceeds the configured maximum",
+    "maximum concurrent",
+];
+
+/// Turns the engine's error into what an operator looks for.
+pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> FunctionError {
+    let state = store.data();
+    state.output().flush();
+    let last_output = state.output().last_words();
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return FunctionError::Exit {
+            status: *status,
+            last_output,
+        };
+    }
+    if let Some(limit_bytes) = state.refused_memory() {
+        return FunctionError::OutOfMemory {
+            limit_bytes,
+            last_output,
+        };
+    }
+    let message = format!("{:#}", error.root_cause_text());
+    if message.contains(OUT_OF_CALL_DATA) {
+        // Without frames, the guest had returned: it is the answer that was too much to take over.
+        return match error.downcast_ref::<WasmBacktrace>() {
+            None => FunctionError::ResponseTooLarge { bytes: None },
+            Some(_) => FunctionError::LimitExceeded(format!("{message} (ORLOP_LIMIT_HOST_CALL_DATA)")),
+        };
+    }
+    if let Some(entries) = state.refused_table() {
+        return FunctionError::LimitExceeded(format!("{entries} table entries (ORLOP_LIMIT_TABLE_ENTRIES)"));
+    }
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        return FunctionError::LimitExceeded("open files, streams and pollables (ORLOP_LIMIT_RESOURCES)".to_owned());
+    }
+    if error.downcast_ref::<Trap>().is_none() && LIMIT_MESSAGES.iter().any(|part| message.contains(part)) {
+        return FunctionError::LimitExceeded(message);
+    }
+    FunctionError::Trap {
+        reason: message,
+        last_output,
+        frames: frames(error),
+    }
+}
+
+trait RootCauseText {
+    fn root_cause_text(&self) -> String;
+}
+
+impl RootCauseText for wasmtime::Error {
+    /// The innermost cause. The outer ones are the backtrace as text, and what the engine was doing.
+    fn root_cause_text(&self) -> String {
+        match self.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => self.root_cause().to_string(),
+        }
+    }
+}
+
+/// The guest's frames, innermost first: function, and file and line where they are known.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
+    backtrace
+        .frames()
+        .iter()
+        .map(|frame| {
+            let function = frame
+                .symbols()
+                .first()
+                .and_then(|symbol| symbol.name())
+                .or_else(|| frame.func_name());
+            let function = match function {
+                Some(name) => demangled(name),
+                None => format!("wasm function {}", frame.func_index()),
+            };
+            let place = frame
+                .symbols()
+                .first()
+                .and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
+            match (place, frame.module_offset()) {
+                (Some((file, line)), _) => format!("{function} ({file}:{line})"),
+                (None, Some(offset)) => format!("{function} (wasm offset {offset:#x})"),
+                (None, None) => function,
+            }
+        })
+        .collect()
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
