@@ -6,7 +6,6 @@ use orlop_sdk::{
     handler,
 };
 use serde::Deserialize;
-use std::collections::HashSet;
 
 #[derive(Deserialize)]
 struct Order {
@@ -19,19 +18,16 @@ struct Order {
 #[handler]
 fn work(batch: SqsEvent) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
-    let mut stopped_groups = HashSet::new();
+    let mut has_stopped = false;
     for message in &batch.records {
         let id = message.message_id.as_deref().unwrap_or_default();
-        let group = ordered_group(message);
-        // A FIFO queue promises the order within a message group. The failed message will come again, so what
-        // follows it in its group has to come again after it, even if it could be processed now.
-        if group.is_some_and(|group| stopped_groups.contains(group)) {
-            eprintln!("{id}: left for later, its group has stopped");
+        if has_stopped {
+            eprintln!("{id}: left for later, an earlier message of the batch failed");
             response.add_failure(id);
         } else if let Err(error) = process(message) {
             eprintln!("{id}: {error:?}");
             response.add_failure(id);
-            stopped_groups.extend(group);
+            has_stopped = is_ordered(message);
         }
     }
     response
@@ -46,15 +42,8 @@ fn process(message: &SqsMessage) -> Result<(), Error> {
     Ok(())
 }
 
-/// The message group, if its order counts. Standard queues have groups too, but only for fairness.
-fn ordered_group(message: &SqsMessage) -> Option<&str> {
-    let is_fifo = message
-        .event_source_arn
-        .as_deref()
-        .is_some_and(|arn| arn.ends_with(".fifo"));
-    message
-        .attributes
-        .get("MessageGroupId")
-        .filter(|_| is_fifo)
-        .map(String::as_str)
+/// A FIFO queue promises order: the failed message will come again, so what follows it has to come again after it, even if
+/// it could be processed now.
+fn is_ordered(message: &SqsMessage) -> bool {
+    message.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with(".fifo"))
 }
