@@ -1,1 +1,20 @@
-//! Stub.
+//! Support for the integration tests: the compiled guests, a fake of Lambda's Runtime API, and the processes under test.
+//!
+//! A test starts a [`FakeRuntimeApi`] with a script, starts a [`Host`] against it, and asserts on what crossed the wire.
+//! Nothing here links the host: it is run as the binary that ships. Waiting is for a condition, never for a time, and
+//! every wait that expires panics with all that was seen until then.
+
+pub mod component;
+pub mod emulator;
+pub mod examples;
+pub mod fake_runtime_api;
+pub mod guests;
+pub mod host;
+pub mod process;
+pub mod tools;
+
+pub use component::Component;
+pub use emulator::Emulator;
+pub use fake_runtime_api::{Answer, Event, FakeRuntimeApi, Reply};
+pub use host::{Host, TaskRoot, bootstrap, compile, orlop};
+pub use process::{Process, Signal};

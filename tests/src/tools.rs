@@ -1,0 +1,152 @@
+//! Programs of others that the tests compare with, each installed once per machine.
+//!
+//! They are kept in `ORLOP_TEST_TOOLS`, else in `orlop-tests` below the user's cache directory.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The version of the stock `wasmtime`; the engine's own.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+/// The version of the AWS SAM CLI, whose package carries AWS's emulator.
+pub const SAM_VERSION: &str = "1.170.0";
+
+/// The stock `wasmtime` command, as every developer of components has it.
+///
+/// One of the right version on the `PATH` will do; otherwise cargo installs it, which takes minutes.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn wasmtime_cli() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if is_wanted_wasmtime(Path::new("wasmtime")) {
+            return PathBuf::from("wasmtime");
+        }
+        let root = cache().join(format!("wasmtime-{WASMTIME_VERSION}"));
+        let program = root.join("bin/wasmtime");
+        install(&program, "wasmtime", |_| {
+            // Puts the program in place by a rename of its own, when it is whole.
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo
+                .args([
+                    "install",
+                    "wasmtime-cli",
+                    "--version",
+                    WASMTIME_VERSION,
+                    "--locked",
+                    "--root",
+                ])
+                .arg(&root);
+            cargo
+                .env_remove("CARGO_TARGET_DIR")
+                .env_remove("RUSTFLAGS")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS");
+            run(cargo, "cargo with access to crates.io");
+        });
+        program
+    })
+}
+
+/// AWS's Runtime Interface Emulator, in the version of the SAM CLI [`SAM_VERSION`].
+///
+/// # Panics
+///
+/// If it cannot be downloaded, with what is missing.
+pub fn runtime_interface_emulator() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "x86_64"
+        };
+        let program = cache().join(format!("aws-lambda-rie-{SAM_VERSION}-{architecture}"));
+        install(&program, "AWS's Runtime Interface Emulator", |scratch| {
+            let needed = "python3 with pip and access to PyPI; on Debian: apt-get install python3-pip";
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
+                .arg(scratch);
+            pip.arg(format!("aws-sam-cli=={SAM_VERSION}"));
+            run(pip, needed);
+            let downloads = fs::read_dir(scratch).expect("the scratch folder can be listed");
+            let mut downloads = downloads.map(|entry| entry.expect("the listing stays readable").path());
+            let wheel = downloads.find(|path| path.extension() == Some(OsStr::new("whl")));
+            let mut unzip = Command::new("python3");
+            unzip
+                .args(["-m", "zipfile", "-e"])
+                .arg(wheel.expect("pip downloads a wheel"))
+                .arg(scratch);
+            run(unzip, needed);
+            let emulator = scratch
+                .join("samcli/local/rapid")
+                .join(format!("aws-lambda-rie-{architecture}"));
+            fs::set_permissions(&emulator, Permissions::from_mode(0o755)).expect("the wheel carries the emulator");
+            fs::rename(&emulator, &program).expect("a file can be renamed within the cache");
+        });
+        program
+    })
+}
+
+/// Makes `program` exist; `make` gets a folder for what it needs on the way, and runs in one process at a time.
+fn install(program: &Path, name: &str, make: impl FnOnce(&Path)) {
+    if program.is_file() {
+        return;
+    }
+    let cache = cache();
+    fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("cannot make {}: {error}", cache.display()));
+    let file_name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let lock = File::create(cache.join(file_name + ".lock")).expect("the cache can be written");
+    lock.lock().expect("files can be locked");
+    if program.is_file() {
+        return;
+    }
+    eprintln!("installing {name} into {}", cache.display());
+    let scratch = TempDir::new_in(&cache).expect("the cache can be written");
+    make(scratch.path());
+    assert!(program.is_file(), "{name} was installed without {}", program.display());
+}
+
+fn run(mut command: Command, needed: &str) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; needed: {needed}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?} failed; needed: {needed}\n{stderr}"
+    );
+}
+
+fn is_wanted_wasmtime(program: &Path) -> bool {
+    let Ok(output) = Command::new(program).arg("--version").output() else {
+        return false;
+    };
+    // `wasmtime 48.0.8 (…)`
+    String::from_utf8_lossy(&output.stdout).split_whitespace().nth(1) == Some(WASMTIME_VERSION)
+}
+
+fn cache() -> PathBuf {
+    let below = |name, folder| variable(name).map(|directory| directory.join(folder));
+    let directory = below("ORLOP_TEST_TOOLS", "")
+        .or_else(|| below("XDG_CACHE_HOME", "orlop-tests"))
+        .or_else(|| below("HOME", ".cache/orlop-tests"));
+    directory.expect("one of ORLOP_TEST_TOOLS, XDG_CACHE_HOME and HOME says where to keep tools")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where a user keeps caches is said by the environment"
+)]
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
