@@ -20,8 +20,8 @@ const SLOTS: u32 = 2;
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// The host's stack for one guest, in bytes. Compiled code gets [`Limits::stack_bytes`] of it, host calls the rest.
 const HOST_STACK_BYTES: usize = 1536 << 10;
-/// Frames in a trap's backtrace.
-const BACKTRACE_FRAMES: usize = 8;
+/// Frames that are captured at a trap. A panic alone puts a dozen of its own on top of the guest's.
+const BACKTRACE_FRAMES: usize = 48;
 
 /// What distinguishes an artifact of this engine from every other: patch releases fix the compiler, so code that an older one
 /// made is refused.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracing::debug;
 
 use crate::config::FunctionIdentity;
-use crate::error::{FunctionError, InitError};
+use crate::error::FunctionError;
 use crate::invocation::Invocation;
 use crate::runtime_api::wire::MAX_RESPONSE_BYTES;
 use crate::sandbox::{Factory, Output};
@@ -110,11 +110,11 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`InitError::InitFailed`] or [`InitError::Guest`].
-    pub async fn prepare_first(&mut self) -> Result<(), InitError> {
+    /// Why no instance came up.
+    pub async fn prepare_first(&mut self) -> Result<(), StartError> {
         self.prepare().await;
         match &self.slot {
-            Slot::Failed(error) => Err(error.clone().into()),
+            Slot::Failed(error) => Err(error.clone()),
             Slot::Empty | Slot::Ready(..) | Slot::Spent(_) => Ok(()),
         }
     }

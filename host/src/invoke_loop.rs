@@ -1,7 +1,7 @@
 //! The Invoke phase: next, invoke, answer, again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{Instrument, debug, error, info_span, warn};
 
@@ -10,16 +10,20 @@ use crate::function::Function;
 use crate::runtime_api::{Client, Error};
 use crate::watchdog::{Task, Watch};
 
+/// How long after a termination signal an event may still arrive.
+const LAST_CALL: Duration = Duration::from_millis(20);
+
 /// Serves events until the Runtime API fails, or until a termination signal arrives while none is being served.
 ///
 /// # Errors
 ///
 /// [`Error`] of the Runtime API. Whatever a guest does ends its event only.
 pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) -> Result<(), Error> {
-    loop {
+    while !watch.is_shutting_down() {
         let next = tokio::select! {
+            biased;
             next = client.next() => next,
-            () = watch.shutdown() => return Ok(()),
+            () = last_call(watch) => break,
         };
         let (invocation, responder) = next?;
         let context = &invocation.context;
@@ -58,6 +62,13 @@ pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) ->
         function.prepare().await;
         watched.finish();
     }
+    Ok(())
+}
+
+/// Resolves a moment after a termination signal: an event that Lambda had sent by then has arrived and is served.
+async fn last_call(watch: &Watch) {
+    watch.shutdown().await;
+    tokio::time::sleep(LAST_CALL).await;
 }
 
 /// One line for the operator: what the caller was told, with the guest's frames.

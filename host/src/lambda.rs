@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::artifact::{self, LoadError, Origin};
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::engine;
-use crate::error::{FunctionError, InitError};
+use crate::error::{FunctionError, InitError, chain};
 use crate::function::Function;
 use crate::handover::Handover;
 use crate::invocation::DeadlinePolicy;
@@ -115,7 +115,7 @@ impl Failure {
     fn runtime_api(error: &runtime_api::Error) -> Self {
         Self {
             exit: Exit::RuntimeApiFailed,
-            message: error.to_string(),
+            message: chain(error),
         }
     }
 }
@@ -190,7 +190,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             match cause {
                 Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
                 Cause::Deadline => {
-                    let failure = posted.err().map(|error| error.to_string());
+                    let failure = posted.err().map(|error| chain(&error));
                     Err(restart(process, log, &Handover { failure, ..successor }))
                 }
             }
@@ -282,7 +282,10 @@ async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result
     let linker = sandboxes.linker().map_err(|error| unusable(format!("{error:#}")))?;
     let world = World::new(&engine, &linker, &loaded.component).map_err(unusable)?;
     let mut function = Function::new(world, sandboxes, config.identity.clone(), config.isolation);
-    function.prepare_first().await.map_err(End::Init)?;
+    function
+        .prepare_first()
+        .await
+        .map_err(|error| End::Init(error.into_init_error(&located.name)))?;
     let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
     if let Origin::Compiled { reason } = &loaded.origin {
         warn!(

@@ -85,6 +85,7 @@ struct Shared {
     task: Mutex<Option<Task>>,
     waker: UnixStream,
     shutdown: Notify,
+    is_shutting_down: AtomicBool,
     /// The worker's thread is at its end, by returning or by a panic.
     worker_ended: AtomicBool,
 }
@@ -99,6 +100,16 @@ impl Shared {
 
     fn task(&self) -> MutexGuard<'_, Option<Task>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a running task only the grace that a termination signal leaves us.
+    fn hasten(&self) {
+        let grace = self.nanoseconds(Instant::now() + SHUTDOWN_GRACE);
+        let _ = self
+            .deadline
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| {
+                (!matches!(deadline, IDLE | EXPIRED)).then_some(deadline.min(grace))
+            });
     }
 
     fn wake(&self) {
@@ -123,17 +134,27 @@ impl Watch {
     /// Puts a task under watch until `deadline`.
     pub fn begin(&self, task: Task, deadline: Instant) -> Watched<'_> {
         *self.shared.task() = Some(task);
-        let deadline = self.shared.nanoseconds(deadline);
+        let mut deadline = self.shared.nanoseconds(deadline);
         self.shared.deadline.store(deadline, Ordering::SeqCst);
+        // A signal that arrives later finds the deadline stored, and hastens it.
+        if self.is_shutting_down() {
+            self.shared.hasten();
+            deadline = IDLE;
+        }
         if deadline < self.shared.wakes_at.load(Ordering::SeqCst) {
             self.shared.wake();
         }
         Watched { shared: &self.shared }
     }
 
-    /// Resolves when a termination signal has arrived.
+    /// Resolves when a termination signal has arrived, once for each.
     pub async fn shutdown(&self) {
         self.shared.shutdown.notified().await;
+    }
+
+    /// Whether a termination signal has arrived.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared.is_shutting_down.load(Ordering::SeqCst)
     }
 }
 
@@ -180,6 +201,7 @@ impl Watchdog {
             task: Mutex::new(None),
             waker,
             shutdown: Notify::new(),
+            is_shutting_down: AtomicBool::new(false),
             worker_ended: AtomicBool::new(false),
         };
         Ok(Self {
@@ -271,21 +293,11 @@ impl Watchdog {
             let signals = buffer[..count].iter().filter(|byte| **byte == b'X').count();
             if signals > 0 {
                 self.signals = self.signals.saturating_add(u32::try_from(signals).unwrap_or(u32::MAX));
+                self.shared.is_shutting_down.store(true, Ordering::SeqCst);
                 self.shared.shutdown.notify_one();
-                self.hasten();
+                self.shared.hasten();
             }
         }
-    }
-
-    /// Leaves a running task only the grace that a termination signal leaves us.
-    fn hasten(&self) {
-        let grace = self.shared.nanoseconds(Instant::now() + SHUTDOWN_GRACE);
-        let _ = self
-            .shared
-            .deadline
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| {
-                (!matches!(deadline, IDLE | EXPIRED)).then_some(deadline.min(grace))
-            });
     }
 
     /// Takes the right to answer from the worker if its deadline has passed.

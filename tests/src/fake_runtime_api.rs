@@ -291,6 +291,13 @@ impl FakeRuntimeApi {
         });
     }
 
+    /// Waits until no `/next` is pending: the runtime has taken what there was.
+    pub fn wait_until_taken(&self) {
+        self.wait("the event to be taken", |state| {
+            (state.pending_next.is_empty() && state.next_script.is_empty()).then_some(())
+        });
+    }
+
     /// Waits for the first `/init/error`, whatever status it got.
     pub fn wait_for_init_error(&self) -> Answer {
         self.wait("an /init/error", |state| {

@@ -113,6 +113,12 @@ impl Builder {
         self
     }
 
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
+    }
+
     /// Runs it in another working directory than the test's.
     #[must_use]
     pub fn current_directory(mut self, directory: impl AsRef<Path>) -> Self {
@@ -207,7 +213,7 @@ pub fn bootstrap() -> &'static Path {
 /// If it cannot be built, with what cargo said.
 pub fn orlop() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("orlop", &["build", "--package", "orlop", "--bin", "orlop"]))
+    PATH.get_or_init(|| build("orlop", &["build", "--bin", "orlop"]))
 }
 
 /// The artifact that `orlop compile` makes of this component; made once, as long as neither of them changes.

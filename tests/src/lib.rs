@@ -10,11 +10,12 @@ pub mod examples;
 pub mod fake_runtime_api;
 pub mod guests;
 pub mod host;
+pub mod image;
 pub mod process;
 pub mod tools;
 
 pub use component::Component;
 pub use emulator::Emulator;
 pub use fake_runtime_api::{Answer, Event, FakeRuntimeApi, Reply};
-pub use host::{Host, TaskRoot, bootstrap, compile, orlop};
+pub use host::{Host, TaskRoot, bootstrap, compile, compile_with, orlop};
 pub use process::{Process, Signal};

@@ -45,5 +45,8 @@ fn process(message: &SqsMessage) -> Result<(), Error> {
 /// A FIFO queue promises order: the failed message will come again, so what follows it has to come again after it, even if
 /// it could be processed now.
 fn is_ordered(message: &SqsMessage) -> bool {
-    message.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with(".fifo"))
+    message
+        .event_source_arn
+        .as_deref()
+        .is_some_and(|arn| arn.ends_with(".fifo"))
 }

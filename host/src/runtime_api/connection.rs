@@ -24,7 +24,7 @@ const MAX_HEADERS: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// No connection came about; nothing was sent.
-    #[error("cannot connect to the Runtime API at {address}: {source}")]
+    #[error("cannot connect to the Runtime API at {address}")]
     Connect {
         /// The address tried.
         address: String,

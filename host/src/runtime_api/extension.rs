@@ -28,7 +28,7 @@ impl Extension {
         let reason = match tokio::time::timeout(REGISTER_TIMEOUT, connection.send(requests.register_extension())).await
         {
             Err(_) => "no answer in time".to_owned(),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => crate::error::chain(&error),
             Ok(Ok(response)) => match (response.status(), extension_identifier(response.headers())) {
                 (StatusCode::OK, Some(identifier)) => {
                     connection.close();

@@ -42,7 +42,7 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A request got no response, several times where that is safe.
-    #[error("{call}: {source}")]
+    #[error("{call} got no response")]
     Transport {
         /// The call, such as `GET next`.
         call: &'static str,

@@ -1,7 +1,8 @@
 //! Paths, headers and bodies of the Runtime API (version 2018-06-01), to and from our types. Pure.
 
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request};
+use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -110,7 +111,9 @@ impl Requests {
         }
     }
 
-    fn request<B>(&self, method: Method, path: &str, body: B) -> Request<B> {
+    fn request<B: Body>(&self, method: Method, path: &str, body: B) -> Request<B> {
+        // An empty body has a length, too: hyper leaves it out.
+        let length = body.size_hint().exact().filter(|_| method == Method::POST);
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().expect("paths are built from escaped segments");
@@ -119,14 +122,17 @@ impl Requests {
             USER_AGENT,
             HeaderValue::from_static(concat!("orlop/", env!("CARGO_PKG_VERSION"))),
         );
+        if let Some(length) = length {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         request
     }
 
-    pub(super) fn next<B: Default>(&self) -> Request<B> {
+    pub(super) fn next<B: Body + Default>(&self) -> Request<B> {
         self.request(Method::GET, "/2018-06-01/runtime/invocation/next", B::default())
     }
 
-    pub(super) fn response<B>(&self, identity: &EventIdentity, content_type: &str, body: B) -> Request<B> {
+    pub(super) fn response<B: Body>(&self, identity: &EventIdentity, content_type: &str, body: B) -> Request<B> {
         let mut request = self.answer(identity, "response", body);
         let content_type =
             HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
@@ -134,7 +140,7 @@ impl Requests {
         request
     }
 
-    pub(super) fn error<B>(
+    pub(super) fn error<B: Body>(
         &self,
         identity: &EventIdentity,
         trace_id: Option<&str>,
@@ -150,13 +156,13 @@ impl Requests {
         request
     }
 
-    pub(super) fn init_error<B>(&self, report: &ErrorReport, body: B) -> Request<B> {
+    pub(super) fn init_error<B: Body>(&self, report: &ErrorReport, body: B) -> Request<B> {
         let mut request = self.request(Method::POST, "/2018-06-01/runtime/init/error", body);
         describe(&mut request, report);
         request
     }
 
-    pub(super) fn register_extension<B: From<&'static str>>(&self) -> Request<B> {
+    pub(super) fn register_extension<B: Body + From<&'static str>>(&self) -> Request<B> {
         let mut request = self.request(
             Method::POST,
             "/2020-01-01/extension/register",
@@ -171,7 +177,7 @@ impl Requests {
         request
     }
 
-    pub(super) fn extension_next<B: Default>(&self, identifier: &str) -> Request<B> {
+    pub(super) fn extension_next<B: Body + Default>(&self, identifier: &str) -> Request<B> {
         let mut request = self.request(Method::GET, "/2020-01-01/extension/event/next", B::default());
         if let Ok(identifier) = HeaderValue::from_str(identifier) {
             request.headers_mut().insert(EXTENSION_ID, identifier);
@@ -179,7 +185,7 @@ impl Requests {
         request
     }
 
-    fn answer<B>(&self, identity: &EventIdentity, kind: &str, body: B) -> Request<B> {
+    fn answer<B: Body>(&self, identity: &EventIdentity, kind: &str, body: B) -> Request<B> {
         let id = segment(&identity.request_id);
         let mut request = self.request(
             Method::POST,

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::{Level, Log, Origin, field};
+use crate::error::chain;
 
 /// A subscriber that writes to `log`.
 pub(super) fn subscriber(log: Arc<Log>) -> impl Subscriber + Send + Sync {
@@ -101,14 +102,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.insert(field, text.into());
+        self.insert(field, chain(value).into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -5,9 +5,9 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::LIFECYCLE_INTERFACE;
+use super::bindings::function::Function;
 use super::bindings::function::orlop::function::types;
-use super::bindings::function::{Function, FunctionPre};
-use super::bindings::preparation::{Preparation, PreparationPre};
+use super::bindings::preparation::Preparation;
 use super::outcome::classify;
 use crate::config::FunctionIdentity;
 use crate::error::{FunctionError, InitError};
@@ -16,7 +16,7 @@ use crate::sandbox::State;
 
 /// A linked component of the handler world.
 pub struct Handler {
-    function: FunctionPre<State>,
+    linked: InstancePre<State>,
     has_init: bool,
 }
 
@@ -31,6 +31,8 @@ pub struct Instance {
 pub enum StartError {
     /// Its start-up code failed.
     Failed(FunctionError),
+    /// An export has another type than it is called with.
+    Mismatched(String),
     /// Its own `init` returned an error.
     Refused {
         /// The guest's error type.
@@ -42,15 +44,20 @@ pub enum StartError {
     },
 }
 
-impl From<StartError> for InitError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Failed(error) => Self::Guest(error),
-            StartError::Refused {
+impl StartError {
+    /// The same in the Init phase, of the component with that name.
+    pub fn into_init_error(self, name: &str) -> InitError {
+        match self {
+            Self::Failed(error) => InitError::Guest(error),
+            Self::Mismatched(reason) => InitError::InvalidComponent {
+                name: name.to_owned(),
+                reason,
+            },
+            Self::Refused {
                 error_type,
                 message,
                 stack_trace,
-            } => Self::InitFailed {
+            } => InitError::InitFailed {
                 error_type,
                 message,
                 stack_trace,
@@ -63,6 +70,7 @@ impl From<StartError> for FunctionError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Failed(error) => error,
+            StartError::Mismatched(reason) => Self::Host(reason),
             StartError::Refused {
                 error_type,
                 message,
@@ -77,16 +85,9 @@ impl From<StartError> for FunctionError {
 }
 
 impl Handler {
-    /// # Errors
-    ///
-    /// A sentence that says which export has the wrong type.
-    pub(super) fn new(linked: InstancePre<State>) -> Result<Self, String> {
+    pub(super) fn new(linked: InstancePre<State>) -> Self {
         let has_init = linked.component().get_export_index(None, LIFECYCLE_INTERFACE).is_some();
-        if has_init {
-            PreparationPre::new(linked.clone()).map_err(|error| mismatch(&error))?;
-        }
-        let function = FunctionPre::new(linked).map_err(|error| mismatch(&error))?;
-        Ok(Self { function, has_init })
+        Self { linked, has_init }
     }
 
     /// Whether the guest prepares itself, which is how it asks to be kept.
@@ -100,16 +101,13 @@ impl Handler {
     ///
     /// [`StartError`]; the store is gone.
     pub async fn start(&self, mut store: Store<State>) -> Result<Instance, StartError> {
-        let instance = match self.function.instance_pre().instantiate_async(&mut store).await {
+        let instance = match self.linked.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return Err(StartError::Failed(classify(&error, &store))),
         };
         if self.has_init {
-            let prepared = match Preparation::new(&mut store, &instance) {
-                Ok(preparation) => preparation.orlop_function_lifecycle().call_init(&mut store).await,
-                Err(error) => Err(error),
-            };
-            match prepared {
+            let preparation = Preparation::new(&mut store, &instance).map_err(|error| mismatch(&error))?;
+            match preparation.orlop_function_lifecycle().call_init(&mut store).await {
                 Ok(Ok(())) => {}
                 Ok(Err(types::FunctionError {
                     error_type,
@@ -125,10 +123,8 @@ impl Handler {
                 Err(error) => return Err(StartError::Failed(classify(&error, &store))),
             }
         }
-        match Function::new(&mut store, &instance) {
-            Ok(function) => Ok(Instance { store, function }),
-            Err(error) => Err(StartError::Failed(classify(&error, &store))),
-        }
+        let function = Function::new(&mut store, &instance).map_err(|error| mismatch(&error))?;
+        Ok(Instance { store, function })
     }
 }
 
@@ -181,6 +177,8 @@ impl Instance {
     }
 }
 
-fn mismatch(error: &wasmtime::Error) -> String {
-    format!("an export has another type than this version of Orlop calls: {error:#}")
+fn mismatch(error: &wasmtime::Error) -> StartError {
+    StartError::Mismatched(format!(
+        "an export has another type than this version of Orlop calls: {error:#}"
+    ))
 }

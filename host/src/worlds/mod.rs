@@ -21,7 +21,7 @@ pub enum World {
 }
 
 impl World {
-    /// Links the component and checks its exports, so that nothing of this can fail for the first event.
+    /// Links the component, so that nothing of this can fail for the first event.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl World {
             return Err(missing_handler(engine, component));
         }
         let linked = linker.instantiate_pre(component).map_err(|error| unlinkable(&error))?;
-        handler::Handler::new(linked).map(Self::Handler)
+        Ok(Self::Handler(handler::Handler::new(linked)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a guest call failed: the only place that looks into the engine's errors.
 
 use wasmtime::component::ResourceTableError;
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::error::FunctionError;
@@ -14,13 +14,16 @@ const LIMIT_MESSAGES: &[&str] = &[
     "too many component handles",
     "handle limit",
     // `max_random_size`
-    "random",
+    "exceeds limit",
     // `ResourceLimiter::{instances, memories, tables}`
     "resource limit exceeded",
     // The pool's own counts, which are the same limits.
     "exceeds the configured maximum",
     "maximum concurrent",
 ];
+
+/// Frames in a report.
+const REPORTED_FRAMES: usize = 8;
 
 /// Turns the engine's error into what an operator looks for.
 pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> FunctionError {
@@ -77,7 +80,8 @@ impl RootCauseText for wasmtime::Error {
     }
 }
 
-/// The guest's frames, innermost first: function, and file and line where they are known.
+/// The guest's frames, innermost first: function, and file and line where they are known. The frames of Rust's panic
+/// machinery on top of them say nothing and are left out.
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
@@ -85,29 +89,36 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
     backtrace
         .frames()
         .iter()
-        .map(|frame| {
-            let function = frame
-                .symbols()
-                .first()
-                .and_then(|symbol| symbol.name())
-                .or_else(|| frame.func_name());
-            let function = match function {
-                Some(name) => demangled(name),
-                None => format!("wasm function {}", frame.func_index()),
-            };
-            let place = frame
-                .symbols()
-                .first()
-                .and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
-            match (place, frame.module_offset()) {
-                (Some((file, line)), _) => format!("{function} ({file}:{line})"),
-                (None, Some(offset)) => format!("{function} (wasm offset {offset:#x})"),
-                (None, None) => function,
-            }
-        })
+        .map(frame)
+        .skip_while(|frame| is_panic_machinery(frame))
+        .take(REPORTED_FRAMES)
         .collect()
 }
 
-fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+fn frame(frame: &FrameInfo) -> String {
+    let symbol = frame.symbols().first();
+    let function = match symbol.and_then(|symbol| symbol.name()).or_else(|| frame.func_name()) {
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        None => format!("wasm function {}", frame.func_index()),
+    };
+    let place = symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
+    match (place, frame.module_offset()) {
+        (Some((file, line)), _) => format!("{function} ({file}:{line})"),
+        (None, Some(offset)) => format!("{function} (wasm offset {offset:#x})"),
+        (None, None) => function,
+    }
+}
+
+fn is_panic_machinery(frame: &str) -> bool {
+    [
+        "abort ",
+        "std::",
+        "core::panicking",
+        "core::result::unwrap_failed",
+        "core::option::",
+        "__rustc::",
+        "rust_begin_unwind",
+    ]
+    .iter()
+    .any(|start| frame.starts_with(start))
 }

@@ -95,6 +95,11 @@ impl Event {
             .function_arn("arn:aws:lambda:us-east-1:012345678912:function:test")
     }
 
+    /// Its request id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Puts the deadline this far behind the moment of delivery.
     #[must_use]
     pub fn due_in(mut self, timeout: Duration) -> Self {

@@ -1,0 +1,164 @@
+//! Precompiled components: preferred, checked, and refused if they are not ours (reliability §0 and the runtime's promises).
+
+use std::fs;
+
+use orlop_tests::{Event, FakeRuntimeApi, Host, TaskRoot, bootstrap, compile, compile_with, examples, guests, orlop};
+
+use sha2::Digest;
+
+use crate::{END, Served, text};
+
+/// Starts the runtime without a compiler where Init is going to fail, and returns the report.
+fn refusal(task_root: &TaskRoot) -> serde_json::Value {
+    let lambda = FakeRuntimeApi::start();
+    let host = Host::bootstrap(&lambda).task_root(task_root).start();
+    let report = lambda.wait_for_init_error().json();
+    assert_eq!(host.wait_for_exit(END).code(), Some(1));
+    assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
+    report
+}
+
+#[test]
+fn an_artifact_is_loaded_without_compiling() {
+    let served = Served::new(guests::ECHO);
+    served.answer("a", "1");
+    let line = served.host.wait_for_log(|line| line.contains("ready"));
+    assert!(line.contains("origin=copied"), "{line}");
+}
+
+#[test]
+fn a_component_alone_is_compiled_at_init_and_one_line_says_what_that_cost() {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new().with("echo.wasm", guests::ECHO);
+    let host = Host::orlop(&lambda).task_root(&task_root).start();
+    lambda.send(Event::new("a", "1"));
+    assert_eq!(lambda.wait_for_answer("a").body, b"1");
+    let lines: Vec<_> = host
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("compileMs="))
+        .collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("orlop compile"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_runtime_without_a_compiler_hands_over_to_the_tool_beside_it_and_keeps_its_pid() {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new()
+        .with("echo.wasm", guests::ECHO)
+        .with("bootstrap", bootstrap())
+        .with("orlop", orlop());
+    let host = Host::binary(&task_root.path().join("bootstrap"))
+        .runtime_api(&lambda.address())
+        .task_root(&task_root)
+        .handler("echo")
+        .start();
+    lambda.send(Event::new("a", "1"));
+    assert_eq!(lambda.wait_for_answer("a").body, b"1");
+    let program = fs::read_link(format!("/proc/{}/exe", host.pid())).unwrap();
+    assert!(program.ends_with("orlop"), "{}", program.display());
+}
+
+#[test]
+fn a_runtime_without_a_compiler_says_how_to_precompile() {
+    let report = refusal(&TaskRoot::new().with("echo.wasm", guests::ECHO));
+    let message = text(&report, "errorMessage");
+    assert!(message.contains("orlop compile echo.wasm -o echo.cwasm"), "{message}");
+}
+
+#[test]
+fn an_artifact_that_was_changed_is_refused() {
+    let artifact = fs::read(compile(guests::ECHO)).unwrap();
+    let middle = artifact.len() / 2;
+    let mut flipped = artifact.clone();
+    flipped[middle] ^= 1;
+    let mut zeroed = artifact.clone();
+    zeroed[middle..middle + 4096].fill(0);
+    let spliced = [&artifact[..middle], &[0; 16], &artifact[middle..]].concat();
+    for (content, expected) in [
+        (flipped, "was changed after it was compiled"),
+        (zeroed, "was changed after it was compiled"),
+        (spliced, "was cut, extended or changed"),
+        (artifact[..middle].to_vec(), "no stamp of Orlop's"),
+        ([&artifact[..], b"more"].concat(), "no stamp of Orlop's"),
+        (Vec::new(), "no stamp of Orlop's"),
+        (b"\x7fELF".to_vec(), "no stamp of Orlop's"),
+        (fs::read(guests::ECHO.path()).unwrap(), "no stamp of Orlop's"),
+    ] {
+        let report = refusal(&TaskRoot::new().with_content("echo.cwasm", content));
+        assert!(text(&report, "errorMessage").contains(expected), "{expected}: {report}");
+    }
+}
+
+#[test]
+fn an_artifact_for_another_processor_is_refused_by_name() {
+    let other = if cfg!(target_arch = "x86_64") {
+        "aarch64-unknown-linux-gnu"
+    } else {
+        "x86_64-unknown-linux-gnu"
+    };
+    let artifact = compile_with(guests::ECHO, &["--target", other]);
+    let report = refusal(&TaskRoot::new().with("echo.cwasm", artifact));
+    let message = text(&report, "errorMessage");
+    assert!(
+        message.contains(other) && message.contains(std::env::consts::ARCH),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_artifact_of_another_engine_is_refused_by_name() {
+    // A stamp of another version, sealed with a digest that fits.
+    let artifact = fs::read(compile(guests::ECHO)).unwrap();
+    let footer = artifact.len() - 44;
+    let version = b"wasmtime-48.0.8";
+    let at = artifact[..footer]
+        .windows(version.len())
+        .rposition(|window| window == version)
+        .unwrap();
+    let mut other = artifact.clone();
+    other[at..at + version.len()].copy_from_slice(b"wasmtime-48.0.7");
+    let digest = sha2::Sha256::digest(&other[..footer]);
+    other[footer..footer + 32].copy_from_slice(&digest);
+    let report = refusal(&TaskRoot::new().with_content("echo.cwasm", other));
+    let message = text(&report, "errorMessage");
+    assert!(
+        message.contains("wasmtime-48.0.7") && message.contains("wasmtime-48.0.8"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_artifact_that_does_not_fit_is_passed_over_if_the_component_is_there_to_compile() {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new()
+        .with("echo.wasm", guests::ECHO)
+        .with_content("echo.cwasm", "stale");
+    let host = Host::orlop(&lambda).task_root(&task_root).handler("echo").start();
+    lambda.send(Event::new("a", "1"));
+    assert_eq!(lambda.wait_for_answer("a").body, b"1");
+    let line = host.wait_for_log(|line| line.contains("compileMs="));
+    assert!(line.contains("echo.cwasm") && line.contains("refused"), "{line}");
+}
+
+#[test]
+fn on_a_read_only_mount_the_artifact_is_mapped() {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new()
+        .with_compiled(examples::HELLO)
+        .with("bootstrap", bootstrap());
+    let host = Host::binary(std::path::Path::new("/usr/bin/unshare"))
+        .runtime_api(&lambda.address())
+        .task_root(&task_root)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount --bind \"$LAMBDA_TASK_ROOT\" \"$LAMBDA_TASK_ROOT\" && mount -o remount,bind,ro \"$LAMBDA_TASK_ROOT\" && exec \"$LAMBDA_TASK_ROOT/bootstrap\" hello")
+        .start();
+    lambda.send(Event::new("a", r#"{"name":"Ada"}"#));
+    assert_eq!(lambda.wait_for_answer("a").json()["message"], "Hello, Ada!");
+    host.wait_for_log(|line| line.contains("origin=mapped"));
+}
