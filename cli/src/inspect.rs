@@ -75,6 +75,7 @@ impl Surface {
         wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(bytes)?;
         let mut surface = Self::default();
         let mut depth = 0_usize;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's enum grows with the format")]
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
                 Payload::ModuleSection { .. } => {

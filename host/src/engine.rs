@@ -111,6 +111,23 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
+/// The limit that a component exceeds by what it declares, if that is what the engine refused it for, with its setting.
+/// The engine has no type for it; the tests of these limits notice a change of its words.
+pub fn limit_behind(error: &wasmtime::Error) -> Option<String> {
+    let message = format!("{error:#}");
+    let setting = [
+        ("core module instances, which exceeds", "ORLOP_LIMIT_INSTANCES"),
+        ("core instances, which exceeds", "ORLOP_LIMIT_INSTANCES"),
+        ("memories, which exceeds", "ORLOP_LIMIT_MEMORIES"),
+        ("tables, which exceeds", "ORLOP_LIMIT_TABLES"),
+        ("has a minimum element size of", "ORLOP_LIMIT_TABLE_ENTRIES"),
+    ]
+    .iter()
+    .find_map(|(words, setting)| message.contains(words).then_some(setting))?;
+    let reason = message.replace(" in the pooling allocator", "");
+    Some(format!("{reason}; raise {setting} if that is right"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,3 +162,38 @@ fn on_a_read_only_mount_the_artifact_is_mapped() {
     assert_eq!(lambda.wait_for_answer("a").json()["message"], "Hello, Ada!");
     host.wait_for_log(|line| line.contains("origin=mapped"));
 }
+
+#[test]
+fn features_beyond_the_stock_toolchains_are_refused_when_compiling() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, code) in [
+        ("memory64", "(memory i64 1)"),
+        ("threads", "(memory 1 1 shared)"),
+        ("tail calls", "(func $f return_call $f)"),
+        ("garbage collection", "(type (struct))"),
+        ("exceptions", "(tag)"),
+        ("multiple memories", "(memory 1) (memory 1)"),
+        (
+            "relaxed SIMD",
+            "(func (param v128) (result v128) local.get 0 local.get 0 i16x8.relaxed_q15mulr_s)",
+        ),
+    ] {
+        let component = folder.path().join("feature.wasm");
+        fs::write(
+            &component,
+            wat::parse_str(format!("(component (core module {code}))")).unwrap(),
+        )
+        .unwrap();
+        let output = std::process::Command::new(orlop())
+            .arg("compile")
+            .arg(&component)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            message.contains("error: ") && message.contains("cannot compile"),
+            "{name}: {message}"
+        );
+    }
+}

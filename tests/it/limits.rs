@@ -67,49 +67,84 @@ fn the_stack_is_limited_and_the_limit_can_be_raised() {
 }
 
 #[test]
-fn instances_memories_and_tables_are_limited() {
-    for variable in [
-        "ORLOP_LIMIT_INSTANCES",
-        "ORLOP_LIMIT_MEMORIES",
-        "ORLOP_LIMIT_TABLES",
-        "ORLOP_LIMIT_TABLE_ENTRIES",
+fn instances_and_tables_are_limited_at_load_with_the_setting_that_would_help() {
+    // What `echo` has: three core instances and two tables, of which one has ten entries.
+    for (variable, below, at) in [
+        ("ORLOP_LIMIT_INSTANCES", "2", "3"),
+        ("ORLOP_LIMIT_TABLES", "1", "2"),
+        ("ORLOP_LIMIT_TABLE_ENTRIES", "1", "1000"),
     ] {
-        let minimum = if variable == "ORLOP_LIMIT_MEMORIES" {
-            None
-        } else {
-            Some("1")
-        };
-        let Some(minimum) = minimum else { continue };
-        let served = Served::with_env(guests::ECHO, &[(variable, minimum)]);
-        let answer = served.lambda.wait_for_init_error();
-        let report = answer.json();
-        assert!(
-            ["Runtime.LimitExceeded", "Runtime.InvalidComponent"].contains(&text(&report, "errorType")),
-            "{variable}: {report}"
-        );
+        let served = Served::with_env(guests::ECHO, &[(variable, below)]);
+        let report = served.lambda.wait_for_init_error().json();
+        assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
+        assert!(text(&report, "errorMessage").contains(variable), "{report}");
+        served.host.wait_for_exit(crate::END);
+        Served::with_env(guests::ECHO, &[(variable, at)]).answer("a", "1");
     }
 }
 
-/// A guest with one more memory than there may be.
 #[test]
-fn a_component_with_too_many_memories_is_refused() {
-    let memories = "(core module (memory 1))".repeat(0);
-    let modules: String = (0..9)
-        .map(|index| {
-            format!("(core module $m{index} (memory (export \"m\") 1) (func (export \"f\"))) (core instance $i{index} (instantiate $m{index}))")
-        })
-        .collect();
-    let component = wat::parse_str(format!(
-        r#"(component {memories} {modules}
-            (func $f (canon lift (core func $i0 "f")))
+fn memories_are_limited_at_load() {
+    let component = |count: usize| {
+        let modules: String = (0..count)
+            .map(|index| {
+                format!(
+                    r#"(core module $m{index} (memory (export "m") 1) (func (export "f")))
+                    (core instance $i{index} (instantiate $m{index}))"#
+                )
+            })
+            .collect();
+        wat::parse_str(format!(
+            r#"(component {modules}
+                (func $f (canon lift (core func $i0 "f")))
+                (instance $interface (export "handle" (func $f)))
+                (export "orlop:function/handler@0.1.0" (instance $interface)))"#
+        ))
+        .unwrap()
+    };
+    for (count, is_within) in [(8, true), (9, false)] {
+        let lambda = orlop_tests::FakeRuntimeApi::start();
+        let task_root = orlop_tests::TaskRoot::new().with_content("many.wasm", component(count));
+        let host = orlop_tests::Host::orlop(&lambda).task_root(&task_root).start();
+        let report = lambda.wait_for_init_error().json();
+        // Within the limit, what is left to complain of is the handler's type.
+        let expected = if is_within {
+            "another type"
+        } else {
+            "ORLOP_LIMIT_MEMORIES"
+        };
+        assert!(text(&report, "errorMessage").contains(expected), "{count}: {report}");
+        host.wait_for_exit(crate::END);
+    }
+}
+
+#[test]
+fn tables_that_grow_without_end_are_refused_and_the_guest_goes_on() {
+    // A guest whose handler grows a table by a million entries, five times, and answers with nothing.
+    let component = wat::parse_str(
+        r#"(component
+            (core module $m
+                (memory (export "memory") 1)
+                (table $t 1 funcref)
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+                (func (export "start") (local $i i32)
+                    (loop $again
+                        (drop (table.grow $t (ref.null func) (i32.const 400000)))
+                        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                        (br_if $again (i32.lt_u (local.get $i) (i32.const 5))))
+                    (if (i32.ge_u (table.size $t) (i32.const 1000001)) (then (unreachable))))
+                (start 1))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "start")))
             (instance $interface (export "handle" (func $f)))
-            (export "orlop:function/handler@0.1.0" (instance $interface)))"#
-    ))
+            (export "orlop:function/handler@0.1.0" (instance $interface)))"#,
+    )
     .unwrap();
     let lambda = orlop_tests::FakeRuntimeApi::start();
-    let task_root = orlop_tests::TaskRoot::new().with_content("many.wasm", component);
+    let task_root = orlop_tests::TaskRoot::new().with_content("tables.wasm", component);
     let host = orlop_tests::Host::orlop(&lambda).task_root(&task_root).start();
     let report = lambda.wait_for_init_error().json();
-    assert!(text(&report, "errorMessage").contains("memor"), "{report}");
+    // Its start function did not trap, so that the handler's type is what is left to complain of.
+    assert!(text(&report, "errorMessage").contains("another type"), "{report}");
     host.wait_for_exit(crate::END);
 }

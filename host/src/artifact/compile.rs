@@ -131,9 +131,9 @@ fn describe_mismatch(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// What the compiler said, without what surrounds it.
+/// What the compiler said, or the limit that it ran into.
 pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
-    format!("{error:#}")
+    engine::limit_behind(error).unwrap_or_else(|| format!("{error:#}"))
 }
 
 /// Compiles a component and stamps the result.

@@ -89,17 +89,24 @@ pub fn load(engine: &Engine, located: &Located, verification: Verification) -> R
                     elapsed: started.elapsed(),
                 });
             }
-            Err(reason) => format!("the artifact `{}` is refused: {reason}", file_name(path)),
+            Err(Refusal::BeyondLimit(reason)) => {
+                return Err(LoadError::Unusable(InitError::InvalidComponent {
+                    name: located.name.clone(),
+                    reason,
+                }));
+            }
+            Err(Refusal::Unfit(reason)) => format!(
+                "the artifact `{}` is refused: {reason}; make it again with `orlop compile {1}.wasm -o {1}.cwasm`",
+                file_name(path),
+                located.name
+            ),
         },
     };
     match &located.component {
         Some(path) => compile(engine, &located.name, path, reason, started),
         None => Err(LoadError::Unusable(InitError::InvalidComponent {
             name: located.name.clone(),
-            reason: format!(
-                "{reason}; make it again with `orlop compile {0}.wasm -o {0}.cwasm`",
-                located.name
-            ),
+            reason,
         })),
     }
 }
@@ -133,12 +140,35 @@ fn compile(
     Err(LoadError::NeedsCompiler(reason))
 }
 
-fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Result<(Component, Origin), String> {
+/// Why an artifact is not used.
+enum Refusal {
+    /// It is not ours, not whole, or not for this machine.
+    Unfit(String),
+    /// It needs more than a sandbox may have, and so would the component it was made of.
+    BeyondLimit(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Unfit(reason)
+    }
+}
+
+impl From<wasmtime::Error> for Refusal {
+    fn from(error: wasmtime::Error) -> Self {
+        match engine::limit_behind(&error) {
+            Some(reason) => Self::BeyondLimit(reason),
+            None => Self::Unfit(format!("{error:#}")),
+        }
+    }
+}
+
+fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Result<(Component, Origin), Refusal> {
     let reading = |error: io::Error| format!("reading it failed: {error}");
     let mut file = File::open(path).map_err(reading)?;
     let file_bytes = file.metadata().map_err(reading)?.len();
     if file_bytes > MAX_ARTIFACT_BYTES {
-        return Err(format!("it is larger than {MAX_ARTIFACT_BYTES} bytes"));
+        return Err(format!("it is larger than {MAX_ARTIFACT_BYTES} bytes").into());
     }
     let is_unchangeable = fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
     if is_unchangeable && verification == Verification::WhereChangeable {
@@ -154,7 +184,7 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
         // SAFETY: the stamp says that this build of the engine made the file, and the read-only mount keeps it as it was
         // made while it is mapped.
         let component = unsafe { Component::deserialize_file(engine, path) };
-        return Ok((component.map_err(|error| format!("{error:#}"))?, Origin::Mapped));
+        return Ok((component?, Origin::Mapped));
     }
     let mut artifact = Vec::new();
     file.take(MAX_ARTIFACT_BYTES)
@@ -166,7 +196,7 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, code) };
-    Ok((component.map_err(|error| format!("{error:#}"))?, Origin::Copied))
+    Ok((component?, Origin::Copied))
 }
 
 /// Only what this very build of the engine made, for this processor, is loaded.

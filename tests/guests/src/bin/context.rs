@@ -6,7 +6,7 @@ use orlop_sdk::{Context, Error};
 use serde_json::{Value, json};
 
 #[orlop_sdk::handler]
-fn describe(_event: Vec<u8>, context: Context) -> Result<Value, Error> {
+fn context(_event: Vec<u8>, context: Context) -> Result<Value, Error> {
     let deadline = context.deadline.duration_since(UNIX_EPOCH)?;
     Ok(json!({
         "request_id": context.request_id,
