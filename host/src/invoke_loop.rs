@@ -13,6 +13,9 @@ use crate::watchdog::{Task, Watch};
 /// How long after a termination signal an event may still arrive.
 const LAST_CALL: Duration = Duration::from_millis(20);
 
+/// The least time for an answer to be accepted and the next sandbox to be ready, however near Lambda's deadline.
+const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
+
 /// Serves events until the Runtime API fails, or until a termination signal arrives while none is being served.
 ///
 /// # Errors
@@ -44,23 +47,25 @@ pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) ->
             let watched = watch.begin(task, context.deadline.instant);
             let answer = function.invoke(&invocation).await;
             watched.finish();
+            let limit = context.deadline.platform.max(Instant::now() + SHORTEST_COMPLETION);
+            let watched = watch.begin(Task::Completion, limit);
             match answer {
                 Ok(answer) => {
                     debug!(bytes = answer.len(), "answered");
-                    responder.respond(client, answer).await
+                    responder.respond(client, answer).await?;
                 }
                 Err(error) => {
                     log_failure(&error);
-                    responder.fail(client, &error.report()).await
+                    responder.fail(client, &error.report()).await?;
                 }
             }
+            // The next sandbox is made while nobody waits for it.
+            function.prepare().await;
+            watched.finish();
+            Ok(())
         }
         .instrument(span)
         .await?;
-        // The next sandbox is made while nobody waits for it. Its start-up code is a guest's, so it has a deadline too.
-        let watched = watch.begin(Task::Preparation, invocation.context.deadline.platform);
-        function.prepare().await;
-        watched.finish();
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -30,6 +30,8 @@ use crate::worlds::World;
 
 /// The environment's temporary directory: the only place that can be written on Lambda.
 const TEMPORARY_DIRECTORY: &str = "/tmp";
+/// How long the Runtime API may take to accept an answer that the worker could not give.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
 
@@ -132,7 +134,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
     let extension = Arc::new(OnceLock::new());
     let watched = Watchdog::new().and_then(|watchdog| {
         let (config, log, extension) = (Arc::clone(&config), Arc::clone(log), Arc::clone(&extension));
-        watchdog.watch(move |watch| work(&config, &log, &watch, &extension))
+        watchdog.watch(move |watch| work(config, log, watch, extension))
     });
     let outcome = watched.map_err(|error| {
         let error = InitError::Host {
@@ -150,7 +152,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
     match outcome {
         Outcome::Finished(Ok(()))
         | Outcome::Terminated
-        | Outcome::Expired(Task::Init | Task::Preparation, Cause::Signal) => Ok(()),
+        | Outcome::Expired(Task::Init | Task::Completion, Cause::Signal) => Ok(()),
         Outcome::Finished(Err(End::Init(error))) => Err(Failure::init(&error)),
         Outcome::Finished(Err(End::RuntimeApi(error))) => Err(Failure::runtime_api(&error)),
         Outcome::Finished(Err(End::NeedsCompiler { tool, reason })) => {
@@ -164,8 +166,10 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             report_init_error(&config.runtime_api, &error);
             Err(Failure::init(&error))
         }
-        Outcome::Expired(Task::Preparation, Cause::Deadline) => {
-            warn!("the guest's start-up code ran past its deadline; restarting the process in place");
+        Outcome::Expired(Task::Completion, Cause::Deadline) => {
+            warn!(
+                "Lambda's deadline passed before an answer was confirmed and the next sandbox was ready; restarting in place"
+            );
             Err(restart(process, log, &successor))
         }
         Outcome::Expired(
@@ -179,9 +183,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             output.flush();
             let error = match cause {
                 Cause::Deadline => FunctionError::DeadlineExceeded {
-                    ran_for: std::time::Duration::from_millis(
-                        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-                    ),
+                    ran_for: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
                     last_output: output.last_words(),
                 },
                 Cause::Signal => FunctionError::ShuttingDown,
@@ -209,7 +211,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                     };
                     report_init_error(&config.runtime_api, &error);
                 }
-                Some(Task::Preparation) | None => {}
+                Some(Task::Completion) | None => {}
             }
             Err(Failure {
                 exit: Exit::HostFailed,
@@ -230,28 +232,45 @@ enum End {
     },
 }
 
-/// The worker's thread: Init, then the loop.
-fn work(config: &Config, log: &Arc<Log>, watch: &Watch, extension: &OnceLock<String>) -> Result<(), End> {
+/// The worker's thread: an event loop with one task.
+fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
     let runtime = tokio_runtime().map_err(End::Init)?;
-    runtime.block_on(async {
-        let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
-        let watched = watch.begin(Task::Init, started + config.init_timeout);
-        let initialised = initialise(config, log, started).await;
-        watched.finish();
-        let mut function = match initialised {
-            Ok(function) => function,
-            Err(End::Init(error)) => {
-                client.init_error(&error.report()).await;
-                return Err(End::Init(error));
-            }
-            Err(other) => return Err(other),
-        };
-        register(config, extension).await;
-        invoke_loop::run(&mut client, &mut function, watch)
-            .await
-            .map_err(End::RuntimeApi)
-    })
+    // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
+    // every answer of Lambda's would be a reason.
+    let task = runtime.spawn(async move { serve(&config, &log, &watch, &extension, started).await });
+    runtime
+        .block_on(task)
+        .unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => unreachable!("nobody cancels the task: {error}"),
+        })
+}
+
+/// Init, then the loop.
+async fn serve(
+    config: &Config,
+    log: &Arc<Log>,
+    watch: &Watch,
+    extension: &OnceLock<String>,
+    started: Instant,
+) -> Result<(), End> {
+    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+    let watched = watch.begin(Task::Init, started + config.init_timeout);
+    let initialised = initialise(config, log, started).await;
+    watched.finish();
+    let mut function = match initialised {
+        Ok(function) => function,
+        Err(End::Init(error)) => {
+            client.init_error(&error.report()).await;
+            return Err(End::Init(error));
+        }
+        Err(other) => return Err(other),
+    };
+    register(config, extension).await;
+    invoke_loop::run(&mut client, &mut function, watch)
+        .await
+        .map_err(End::RuntimeApi)
 }
 
 /// Everything that is done once: find, load, link, start.
@@ -286,7 +305,7 @@ async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result
         .prepare_first()
         .await
         .map_err(|error| End::Init(error.into_init_error(&located.name)))?;
-    let milliseconds = |duration: std::time::Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
+    let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
     if let Origin::Compiled { reason } = &loaded.origin {
         warn!(
             component = located.name,
@@ -380,14 +399,25 @@ fn fail(config: &Config, responder: runtime_api::Responder, error: &FunctionErro
     let span = tracing::info_span!("invocation", request_id = responder.request_id());
     span.in_scope(|| invoke_loop::log_failure(error));
     let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+    let post = async {
+        let report = error.report();
+        let posted = responder.fail(&mut client, &report);
+        match tokio::time::timeout(ANSWER_TIMEOUT, posted).await {
+            Ok(posted) => posted,
+            Err(_) => {
+                warn!("the Runtime API did not confirm the answer in time");
+                Ok(())
+            }
+        }
+    };
     // Without an event loop nothing can be posted; the successor will find the event unanswered.
-    block_on(async { responder.fail(&mut client, &error.report()).await }).unwrap_or(Ok(()))
+    block_on(post).unwrap_or(Ok(()))
 }
 
 fn report_init_error(runtime_api: &RuntimeApi, error: &InitError) {
     let policy = DeadlinePolicy {
-        margin: std::time::Duration::ZERO,
-        default_timeout: std::time::Duration::ZERO,
+        margin: Duration::ZERO,
+        default_timeout: Duration::ZERO,
     };
     let mut client = Client::new(runtime_api, &policy, 0);
     block_on(async { client.init_error(&error.report()).await });

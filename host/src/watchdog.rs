@@ -12,8 +12,9 @@
 //!   watchdog                          └── D passes ─────► EXPIRED   the watchdog may answer; the worker parks for good
 //! ```
 //!
-//! Arming costs the worker a store. The watchdog is woken only if it would otherwise sleep too long, which is when a deadline
-//! is earlier than the one it last slept for.
+//! Arming costs the worker a store. The watchdog is woken only if it would otherwise sleep too long. It does not go back to
+//! sleep for good when a task ends early, but until the time it was woken for; so a stream of events with the same timeout
+//! wakes it about once per timeout, not once per event.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -33,6 +34,8 @@ use crate::sandbox::Output;
 const IDLE: u64 = 0;
 /// The watchdog has taken over.
 const EXPIRED: u64 = u64::MAX;
+/// The watchdog has no reason to wake up by itself.
+const NEVER: u64 = u64::MAX;
 /// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 
@@ -41,8 +44,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 pub enum Task {
     /// Init: failing it means `/init/error` and exit.
     Init,
-    /// Preparing the next sandbox, when no event is waiting for an answer.
-    Preparation,
+    /// Posting an answer and preparing the next sandbox. Lambda's own deadline applies; it has nothing more to be told.
+    Completion,
     /// Running a guest for this event.
     Invocation {
         /// Answers the event.
@@ -102,14 +105,25 @@ impl Shared {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The running task's deadline, or [`NEVER`].
+    fn next_deadline(&self) -> u64 {
+        match self.deadline.load(Ordering::SeqCst) {
+            IDLE | EXPIRED => NEVER,
+            deadline => deadline,
+        }
+    }
+
     /// Leaves a running task only the grace that a termination signal leaves us.
     fn hasten(&self) {
         let grace = self.nanoseconds(Instant::now() + SHUTDOWN_GRACE);
-        let _ = self
+        let hastened = self
             .deadline
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |deadline| {
                 (!matches!(deadline, IDLE | EXPIRED)).then_some(deadline.min(grace))
             });
+        if hastened.is_ok() {
+            self.wakes_at.fetch_min(grace, Ordering::SeqCst);
+        }
     }
 
     fn wake(&self) {
@@ -134,14 +148,14 @@ impl Watch {
     /// Puts a task under watch until `deadline`.
     pub fn begin(&self, task: Task, deadline: Instant) -> Watched<'_> {
         *self.shared.task() = Some(task);
-        let mut deadline = self.shared.nanoseconds(deadline);
+        let deadline = self.shared.nanoseconds(deadline);
         self.shared.deadline.store(deadline, Ordering::SeqCst);
         // A signal that arrives later finds the deadline stored, and hastens it.
         if self.is_shutting_down() {
             self.shared.hasten();
-            deadline = IDLE;
-        }
-        if deadline < self.shared.wakes_at.load(Ordering::SeqCst) {
+            self.shared.wake();
+        } else if deadline < self.shared.wakes_at.load(Ordering::SeqCst) {
+            self.shared.wakes_at.fetch_min(deadline, Ordering::SeqCst);
             self.shared.wake();
         }
         Watched { shared: &self.shared }
@@ -197,7 +211,7 @@ impl Watchdog {
         let shared = Shared {
             epoch: Instant::now(),
             deadline: AtomicU64::new(IDLE),
-            wakes_at: AtomicU64::new(u64::MAX),
+            wakes_at: AtomicU64::new(NEVER),
             task: Mutex::new(None),
             waker,
             shutdown: Notify::new(),
@@ -263,23 +277,18 @@ impl Watchdog {
         }
     }
 
-    /// Sleeps until the running task's deadline, a signal, or a wake-up.
+    /// Sleeps until the time to look, a signal, or a wake-up.
     fn sleep(&mut self) {
-        let deadline = self.shared.deadline.load(Ordering::SeqCst);
-        let wakes_at = if matches!(deadline, IDLE | EXPIRED) {
-            u64::MAX
-        } else {
-            deadline
-        };
-        self.shared.wakes_at.store(wakes_at, Ordering::SeqCst);
-        // A task that began between the two lines saw the old `wakes_at`, and may not have woken us.
-        let timeout = if self.shared.deadline.load(Ordering::SeqCst) != deadline {
-            Some(Duration::ZERO)
-        } else if wakes_at == u64::MAX {
-            None
-        } else {
-            Some((self.shared.epoch + Duration::from_nanos(wakes_at)).saturating_duration_since(Instant::now()))
-        };
+        let now = self.shared.nanoseconds(Instant::now());
+        let mut wakes_at = self.shared.wakes_at.load(Ordering::SeqCst);
+        if wakes_at <= now {
+            wakes_at = self.shared.next_deadline();
+            self.shared.wakes_at.store(wakes_at, Ordering::SeqCst);
+            // A task that began meanwhile saw a time in the past there, and did not wake us.
+            wakes_at = wakes_at.min(self.shared.next_deadline());
+            self.shared.wakes_at.fetch_min(wakes_at, Ordering::SeqCst);
+        }
+        let timeout = (wakes_at != NEVER).then(|| Duration::from_nanos(wakes_at.saturating_sub(now)));
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
         let mut descriptors = [PollFd::new(&self.events, PollFlags::IN)];
         // Interrupted or not, the loop looks at everything again.

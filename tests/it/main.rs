@@ -11,6 +11,7 @@ mod deadline;
 mod emulator;
 mod errors;
 mod examples;
+mod image;
 mod init;
 mod invoke;
 mod isolation;

@@ -31,8 +31,6 @@ const NEXT_PATIENCE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// An answer is given at least this long to be accepted, however near the deadline.
-const SHORTEST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// `/init/error` must not keep a failed process alive.
 const INIT_ERROR_TIMEOUT: Duration = Duration::from_millis(800);
 /// The body of a refusal is read up to here.
@@ -172,7 +170,6 @@ impl Client {
         let responder = Responder {
             identity: Arc::new(identity),
             trace_id: trace_id.clone(),
-            answer_timeout: deadline.platform,
         };
         let context = Context {
             request_id: responder.identity.request_id.clone(),
@@ -221,34 +218,27 @@ impl Client {
 
     /// Posts an answer, and once more if the connection broke: a second copy of an answer that did arrive is refused by
     /// Lambda and harmless.
+    ///
+    /// There is no timeout here; the caller's watch has one.
     async fn post(
         &mut self,
         call: &'static str,
-        timeout: Instant,
         request: impl Fn(&Requests) -> Request<Full<Bytes>>,
     ) -> Result<Posted, Error> {
-        let timeout = timeout.max(Instant::now() + SHORTEST_ANSWER_TIMEOUT);
-        let mut is_retry = false;
-        loop {
-            let sent = self.connection.send(request(&self.requests));
-            let source = match tokio::time::timeout_at(timeout.into(), sent).await {
-                Ok(Ok(response)) => return self.judge(call, response, is_retry).await,
-                Ok(Err(source)) => source,
-                Err(_) => {
-                    self.connection.close();
-                    warn!(call, "the Runtime API did not confirm the answer in time");
-                    return Ok(Posted::Unconfirmed);
+        let first = self.connection.send(request(&self.requests)).await;
+        match first {
+            Ok(response) => self.judge(call, response, false).await,
+            Err(error) => {
+                warn!(
+                    call,
+                    error = &error as &dyn std::error::Error,
+                    "posting the answer again"
+                );
+                match self.connection.send(request(&self.requests)).await {
+                    Ok(response) => self.judge(call, response, true).await,
+                    Err(source) => Err(Error::Transport { call, source }),
                 }
-            };
-            if is_retry {
-                return Err(Error::Transport { call, source });
             }
-            warn!(
-                call,
-                error = &source as &dyn std::error::Error,
-                "posting the answer again"
-            );
-            is_retry = true;
         }
     }
 
@@ -298,7 +288,6 @@ enum Posted {
     Accepted,
     Refused,
     TooLarge(String),
-    Unconfirmed,
 }
 
 /// The right and the means to answer one event, once.
@@ -306,7 +295,6 @@ enum Posted {
 pub struct Responder {
     identity: Arc<EventIdentity>,
     trace_id: Option<String>,
-    answer_timeout: Instant,
 }
 
 impl Responder {
@@ -316,7 +304,6 @@ impl Responder {
         Self {
             identity: Arc::clone(&self.identity),
             trace_id: self.trace_id.clone(),
-            answer_timeout: self.answer_timeout,
         }
     }
 
@@ -334,7 +321,7 @@ impl Responder {
         let size = answer.len();
         let content_type = client.response_content_type.clone();
         let posted = client
-            .post("POST response", self.answer_timeout, |requests| {
+            .post("POST response", |requests| {
                 requests.response(&self.identity, &content_type, Full::new(answer.clone()))
             })
             .await?;
@@ -353,7 +340,7 @@ impl Responder {
     pub async fn fail(self, client: &mut Client, report: &ErrorReport) -> Result<(), Error> {
         for json in [report.to_json(), report.to_short_json()] {
             let posted = client
-                .post("POST error", self.answer_timeout, |requests| {
+                .post("POST error", |requests| {
                     requests.error(&self.identity, self.trace_id.as_deref(), report, body(json.clone()))
                 })
                 .await?;
@@ -364,7 +351,7 @@ impl Responder {
                         reason, "the error report is larger than Lambda takes"
                     );
                 }
-                Posted::Accepted | Posted::Refused | Posted::Unconfirmed => break,
+                Posted::Accepted | Posted::Refused => break,
             }
         }
         Ok(())

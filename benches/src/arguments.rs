@@ -1,0 +1,75 @@
+//! What was typed, and what it means.
+
+use std::path::PathBuf;
+
+/// Measures Orlop beside a native runtime, on the same events.
+///
+/// Builds what it measures first. Prints tables in Markdown: medians of all rounds, the spread of the rounds in
+/// parentheses, and ratios to the native peer of the same rounds.
+#[derive(clap::Parser)]
+#[command(name = "orlop-benches")]
+pub(crate) struct Arguments {
+    /// Rounds, in each of which every contestant has its turn [default: 7, short: 3]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Events per round and contestant [default: 5000, short: 1000]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    events: Option<u32>,
+    /// Fresh processes per round and contestant [default: 15, short: 5]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    starts: Option<u32>,
+    /// A quick check, too short for numbers worth quoting
+    #[arg(long)]
+    short: bool,
+    /// Run everything on one processor core, which takes most of the noise out
+    #[arg(long, value_name = "CORE")]
+    pub(crate) pin: Option<usize>,
+    /// Write all numbers as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Measure this `bootstrap` instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bootstrap: Option<PathBuf>,
+    /// Precompile with this `orlop` instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) orlop: Option<PathBuf>,
+    /// Measure another `bootstrap` beside it, for instance the one from before a change
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// This process has mounts of its own
+    #[arg(long, hide = true)]
+    pub(crate) has_own_mounts: bool,
+}
+
+/// How much is measured.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Plan {
+    pub(crate) rounds: u32,
+    /// Per round and contestant.
+    pub(crate) events: u32,
+    /// Per round and contestant.
+    pub(crate) starts: u32,
+}
+
+impl Plan {
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        let default = if arguments.short {
+            Self {
+                rounds: 3,
+                events: 1000,
+                starts: 5,
+            }
+        } else {
+            Self {
+                rounds: 7,
+                events: 5000,
+                starts: 15,
+            }
+        };
+        Self {
+            rounds: arguments.rounds.unwrap_or(default.rounds),
+            events: arguments.events.unwrap_or(default.events),
+            starts: arguments.starts.unwrap_or(default.starts),
+        }
+    }
+}

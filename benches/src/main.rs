@@ -1,0 +1,63 @@
+//! Measures Orlop beside a native runtime: the same events, over the same kind of connection, in the same minute.
+//!
+//! [`programs`] builds what takes part, [`runtime_api`] plays Lambda, [`measure`] takes turns between the contestants, and
+//! [`report`] prints how they compare. Absolute times depend on the machine and its mood; ratios of one run are what counts.
+
+mod arguments;
+mod contestant;
+mod measure;
+mod programs;
+mod read_only;
+mod report;
+mod runtime_api;
+mod statistics;
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use arguments::{Arguments, Plan};
+use contestant::Lineup;
+use measure::Measurement;
+use programs::Programs;
+use report::Report;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !arguments.has_own_mounts {
+        read_only::enter_own_mounts();
+    }
+    let plan = Plan::new(arguments);
+    let programs = Programs::build(arguments)?;
+    let is_mapped = arguments.has_own_mounts && read_only::make_read_only(&programs.task_root);
+    if !is_mapped {
+        eprintln!(
+            "the artifacts are not on a read-only mount as on Lambda: Orlop will verify and copy them at each start"
+        );
+    }
+    let conditions = report::conditions(arguments, &plan, is_mapped);
+    if let Some(core) = arguments.pin {
+        measure::pin(core)?;
+    }
+    let mut measurements = Vec::new();
+    for lineup in Lineup::all(&programs)? {
+        measurements.push(Measurement::take(&lineup, &plan, &programs.work)?);
+    }
+    let report = Report::new(conditions, &measurements);
+    print!("{}", report.markdown());
+    if let Some(path) = &arguments.json {
+        fs::write(path, report.json()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Builds what is measured, with the commands that users have.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::contestant::EVENTS;
+
+const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// Everything that takes part.
+pub(crate) struct Programs {
+    pub(crate) bootstrap: PathBuf,
+    pub(crate) baseline: Option<PathBuf>,
+    /// The native functions and the floor, by name.
+    pub(crate) native: HashMap<String, PathBuf>,
+    /// The folder of the artifacts, and of nothing else.
+    pub(crate) task_root: PathBuf,
+    /// A folder for what comes up during the measurement.
+    pub(crate) work: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn build(arguments: &Arguments) -> anyhow::Result<Self> {
+        let work = target_folder()?.join("orlop-benches");
+        let task_root = work.join("task");
+        fs::create_dir_all(&task_root).with_context(|| format!("cannot make `{}`", task_root.display()))?;
+        let bootstrap = match &arguments.bootstrap {
+            Some(path) => existing(path)?,
+            None => only("bootstrap", build(&["bootstrap"])?)?,
+        };
+        let orlop = match &arguments.orlop {
+            Some(path) => existing(path)?,
+            None => only("orlop", build(&["build", "--package", "orlop", "--bin", "orlop"])?)?,
+        };
+        let native = build(&["build", "--release", "--package", env!("CARGO_PKG_NAME"), "--bins"])?;
+        compile_guests(&orlop, &task_root)?;
+        Ok(Self {
+            bootstrap,
+            baseline: arguments.baseline.as_deref().map(existing).transpose()?,
+            native,
+            task_root,
+            work,
+        })
+    }
+}
+
+fn compile_guests(orlop: &Path, task_root: &Path) -> anyhow::Result<()> {
+    install_guest_target()?;
+    let mut arguments = vec!["build", "--release", "--target", GUEST_TARGET];
+    arguments.extend(EVENTS.iter().flat_map(|event| ["--package", event]));
+    for (name, component) in build(&arguments)? {
+        let artifact = task_root.join(&name).with_extension("cwasm");
+        run(Command::new(orlop)
+            .arg("compile")
+            .arg(component)
+            .arg("-o")
+            .arg(artifact))?;
+    }
+    Ok(())
+}
+
+fn install_guest_target() -> anyhow::Result<()> {
+    let folder = run(Command::new("rustc").args(["--print", "target-libdir", "--target", GUEST_TARGET]))?;
+    if Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("installing the target {GUEST_TARGET}");
+    run(Command::new("rustup").args(["target", "add", GUEST_TARGET]))
+        .map(drop)
+        .with_context(|| format!("the guests need Rust's target {GUEST_TARGET}"))
+}
+
+/// Runs cargo and returns the executables that it made, by name.
+fn build(arguments: &[&str]) -> anyhow::Result<HashMap<String, PathBuf>> {
+    eprintln!("cargo {}", arguments.join(" "));
+    let messages = run(cargo().args(arguments).arg("--message-format=json-render-diagnostics"))?;
+    let mut executables = HashMap::new();
+    for message in messages.lines() {
+        let message: Value = serde_json::from_str(message).context("cargo wrote a line that is not JSON")?;
+        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str()) {
+            executables.insert(name.to_owned(), PathBuf::from(path));
+        }
+    }
+    Ok(executables)
+}
+
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let metadata = run(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo's metadata is not JSON")?;
+    let folder = metadata["target_directory"]
+        .as_str()
+        .context("cargo's metadata names no target folder")?;
+    Ok(folder.into())
+}
+
+/// In the folder of this crate, because cargo reads aliases from the folder it runs in.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+}
+
+/// Runs a command that has to succeed and returns its stdout.
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let program = command.get_program().to_owned();
+    let shown = format!(
+        "{} {}",
+        Path::new(&program).file_name().unwrap_or_default().display(),
+        command.get_args().collect::<Vec<_>>().join(OsStr::new(" ")).display()
+    );
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    ensure!(output.status.success(), "`{shown}` failed: {}", output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` wrote something that is not UTF-8"))
+}
+
+fn only(name: &str, mut executables: HashMap<String, PathBuf>) -> anyhow::Result<PathBuf> {
+    match executables.remove(name) {
+        Some(path) => Ok(path),
+        None => bail!("cargo made no executable `{name}`"),
+    }
+}
+
+/// Processes are started from another folder, so the path has to be absolute.
+fn existing(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("cannot find `{}`", path.display()))
+}

@@ -1,0 +1,197 @@
+//! The numbers as tables for people, and as JSON for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::thread;
+
+use serde_json::{Map, Value, json};
+
+use crate::arguments::{Arguments, Plan};
+use crate::contestant::NATIVE;
+use crate::measure::{Measurement, Metric, Results};
+use crate::statistics::Summary;
+
+/// Tables with their columns.
+const TABLES: [&[Metric]; 3] = [
+    &[
+        Metric::LatencyP50Us,
+        Metric::LatencyP90Us,
+        Metric::LatencyP99Us,
+        Metric::TurnP50Us,
+        Metric::EventsPerSecond,
+        Metric::ProcessorUsPerEvent,
+    ],
+    &[Metric::FirstNextMs, Metric::FirstAnswerMs],
+    &[Metric::ResidentMib, Metric::AnonymousMib, Metric::FilesMib],
+];
+
+impl Metric {
+    fn title(self) -> &'static str {
+        match self {
+            Self::FirstNextMs => "start → first `next`, ms",
+            Self::FirstAnswerMs => "start → first answer, ms",
+            Self::LatencyP50Us => "event → answer p50, µs",
+            Self::LatencyP90Us => "p90, µs",
+            Self::LatencyP99Us => "p99, µs",
+            Self::TurnP50Us => "answer → `next` p50, µs",
+            Self::EventsPerSecond => "events/s",
+            Self::ProcessorUsPerEvent => "CPU per event, µs",
+            Self::ResidentMib => "resident, MiB",
+            Self::AnonymousMib => "of it anonymous, MiB",
+            Self::FilesMib => "program and artifact, MiB",
+        }
+    }
+
+    fn decimals(self) -> usize {
+        match self {
+            Self::EventsPerSecond => 0,
+            Self::LatencyP50Us
+            | Self::LatencyP90Us
+            | Self::LatencyP99Us
+            | Self::TurnP50Us
+            | Self::ProcessorUsPerEvent => 1,
+            Self::FirstNextMs | Self::FirstAnswerMs | Self::ResidentMib | Self::AnonymousMib | Self::FilesMib => 2,
+        }
+    }
+}
+
+/// Everything worth telling about one run.
+pub(crate) struct Report<'a> {
+    conditions: Map<String, Value>,
+    measurements: &'a [Measurement],
+}
+
+/// What the numbers depend on, taken before the process is pinned.
+pub(crate) fn conditions(arguments: &Arguments, plan: &Plan, is_mapped: bool) -> Map<String, Value> {
+    let conditions: [(&str, Value); 9] = [
+        ("processor", processor().into()),
+        ("cores", thread::available_parallelism().map_or(0, usize::from).into()),
+        ("kernel", read("/proc/sys/kernel/osrelease").trim().into()),
+        // Others at work show in the spread, and in p99 first.
+        ("load average before", first_word(&read("/proc/loadavg")).into()),
+        ("pinned to core", arguments.pin.into()),
+        ("artifact is mapped", is_mapped.into()),
+        ("rounds", plan.rounds.into()),
+        ("events per round", plan.events.into()),
+        ("starts per round", plan.starts.into()),
+    ];
+    conditions
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(conditions: Map<String, Value>, measurements: &'a [Measurement]) -> Self {
+        Self {
+            conditions,
+            measurements,
+        }
+    }
+
+    /// In each cell: the ratio to the native peer, the median, and the spread of the rounds.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.conditions {
+            // Writing to a string cannot fail.
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let _ = writeln!(text, "- {name}: {value}");
+        }
+        for measurement in self.measurements {
+            let _ = writeln!(text, "\n## `{}`, {} bytes", measurement.name, measurement.event_bytes);
+            for metrics in TABLES {
+                text.push_str(&table(measurement, metrics));
+            }
+        }
+        text
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let events: Vec<Value> = self
+            .measurements
+            .iter()
+            .map(|measurement| {
+                let native = native(measurement);
+                let contestants: Vec<Value> = measurement
+                    .results
+                    .iter()
+                    .map(|(name, results)| json!({ "name": name, "metrics": metrics_json(results, native) }))
+                    .collect();
+                json!({ "name": measurement.name, "bytes": measurement.event_bytes, "contestants": contestants })
+            })
+            .collect();
+        format!("{:#}\n", json!({ "conditions": self.conditions, "events": events }))
+    }
+}
+
+fn table(measurement: &Measurement, metrics: &[Metric]) -> String {
+    let native = native(measurement);
+    let mut text = String::from("\n| |");
+    for metric in metrics {
+        let _ = write!(text, " {} |", metric.title());
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(metrics.len()));
+    for (name, results) in &measurement.results {
+        let _ = write!(text, "| {name} |");
+        for metric in metrics {
+            let _ = write!(text, " {} |", cell(*metric, results, native));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn cell(metric: Metric, results: &Results, native: Option<&Results>) -> String {
+    let Some(rounds) = results.get(&metric) else {
+        return "–".to_owned();
+    };
+    let Summary {
+        median,
+        minimum,
+        maximum,
+    } = rounds.summary();
+    let ratio = native
+        .and_then(|native| native.get(&metric))
+        .map_or(f64::NAN, |native| rounds.ratio_to(native).summary().median);
+    let decimals = metric.decimals();
+    // What cannot vary, such as a file's size, has no spread.
+    if minimum.total_cmp(&maximum).is_eq() {
+        return format!("**{ratio:.2}×** {median:.decimals$}");
+    }
+    format!("**{ratio:.2}×** {median:.decimals$} ({minimum:.decimals$}–{maximum:.decimals$})")
+}
+
+fn metrics_json(results: &Results, native: Option<&Results>) -> Value {
+    let metrics: BTreeMap<Metric, Value> = results
+        .iter()
+        .map(|(metric, rounds)| {
+            let ratio = native
+                .and_then(|native| native.get(metric))
+                .map(|native| rounds.ratio_to(native).summary());
+            let value = json!({ "summary": rounds.summary(), "ratio_to_native": ratio, "rounds": rounds });
+            (*metric, value)
+        })
+        .collect();
+    json!(metrics)
+}
+
+fn native(measurement: &Measurement) -> Option<&Results> {
+    let (_, results) = measurement.results.iter().find(|(name, _)| *name == NATIVE)?;
+    Some(results)
+}
+
+fn processor() -> String {
+    let information = read("/proc/cpuinfo");
+    let model = information.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.and_then(|rest| Some(rest.split_once(':')?.1.trim()));
+    model.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
