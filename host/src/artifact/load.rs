@@ -173,7 +173,7 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
     let is_unchangeable = fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
     if is_unchangeable && verification == Verification::WhereChangeable {
         let tail_bytes = file_bytes.min((FOOTER_BYTES + MAX_STAMP_BYTES) as u64);
-        let mut tail = Vec::new();
+        let mut tail = Vec::with_capacity(usize::try_from(tail_bytes).unwrap_or(0));
         file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
         file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
         check_fit(&Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?)?;
@@ -186,7 +186,7 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
         let component = unsafe { Component::deserialize_file(engine, path) };
         return Ok((component?, Origin::Mapped));
     }
-    let mut artifact = Vec::new();
+    let mut artifact = Vec::with_capacity(usize::try_from(file_bytes).unwrap_or(0) + 1);
     file.take(MAX_ARTIFACT_BYTES)
         .read_to_end(&mut artifact)
         .map_err(reading)?;

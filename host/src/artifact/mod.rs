@@ -40,8 +40,8 @@ pub struct Located {
 /// [`InitError::ComponentNotFound`] with what is there instead; [`InitError::HandlerNotFound`] if nothing was named and there
 /// is more than one choice.
 pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitError> {
-    let names = names_in(task_root);
     let Some(handler) = handler else {
+        let names = names_in(task_root);
         return match names.as_slice() {
             [name] => Ok(located(task_root, name)),
             [] => Err(InitError::ComponentNotFound {
@@ -66,7 +66,7 @@ pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitErro
         return Err(InitError::ComponentNotFound {
             handler: handler.to_owned(),
             task_root: task_root.to_owned(),
-            found: found(task_root, &names),
+            found: found(task_root, &names_in(task_root)),
         });
     }
     Ok(located)

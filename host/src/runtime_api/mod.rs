@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tracing::{error, warn};
@@ -69,7 +69,7 @@ pub enum Error {
 pub struct Client {
     connection: Connection,
     requests: Requests,
-    response_content_type: String,
+    response_content_type: HeaderValue,
     policy: DeadlinePolicy,
     max_event_bytes: u64,
 }
@@ -84,7 +84,7 @@ impl Client {
         Self {
             connection: Connection::new(address),
             requests: Requests::new(address),
-            response_content_type: response_content_type.clone(),
+            response_content_type: wire::content_type(response_content_type),
             policy: policy.clone(),
             max_event_bytes,
         }
@@ -252,7 +252,12 @@ impl Client {
         let status = response.status();
         if status.is_success() {
             // The body is `{"status":"OK"}`; reading it lets the connection be used again.
-            let _ = self.read_refusal(response).await;
+            if !matches!(
+                read_up_to(response.into_body(), MAX_REFUSAL_BYTES as u64).await,
+                Ok(Some(_))
+            ) {
+                self.connection.close();
+            }
             return Ok(Posted::Accepted);
         }
         let reason = self.read_refusal(response).await;
@@ -322,7 +327,7 @@ impl Responder {
         let content_type = client.response_content_type.clone();
         let posted = client
             .post("POST response", |requests| {
-                requests.response(&self.identity, &content_type, Full::new(answer.clone()))
+                requests.response(&self.identity, content_type.clone(), Full::new(answer.clone()))
             })
             .await?;
         if let Posted::TooLarge(reason) = posted {

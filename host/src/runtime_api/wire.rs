@@ -132,10 +132,8 @@ impl Requests {
         self.request(Method::GET, "/2018-06-01/runtime/invocation/next", B::default())
     }
 
-    pub(super) fn response<B: Body>(&self, identity: &EventIdentity, content_type: &str, body: B) -> Request<B> {
+    pub(super) fn response<B: Body>(&self, identity: &EventIdentity, content_type: HeaderValue, body: B) -> Request<B> {
         let mut request = self.answer(identity, "response", body);
-        let content_type =
-            HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
         request.headers_mut().insert(CONTENT_TYPE, content_type);
         request
     }
@@ -197,6 +195,11 @@ impl Requests {
         }
         request
     }
+}
+
+/// A media type as a header. `config` has made sure that it can be one.
+pub(super) fn content_type(media_type: &str) -> HeaderValue {
+    HeaderValue::from_str(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
 /// The identifier that Lambda gave our extension.

@@ -30,17 +30,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        let Fields(mut fields) = fields;
-        let mut take = |name: &str| match fields.remove(&camel_case(name)) {
-            Some(Value::String(text)) => Some(text),
-            Some(_) | None => None,
-        };
-        let origin = Origin {
-            request_id: take(field::REQUEST_ID),
-            tenant_id: take(field::TENANT_ID),
-        };
+        let mut origin = OriginFields::default();
+        attributes.record(&mut origin);
+        let OriginFields(origin) = origin;
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(origin);
         }
@@ -72,6 +64,22 @@ fn level(level: &tracing::Level) -> Level {
         tracing::Level::WARN => Level::Warn,
         tracing::Level::ERROR => Level::Error,
     }
+}
+
+/// Takes from a span's fields what says where a line comes from. Once per event, so it makes nothing but the two strings.
+#[derive(Default)]
+struct OriginFields(Origin);
+
+impl Visit for OriginFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            field::REQUEST_ID => self.0.request_id = Some(value.to_owned()),
+            field::TENANT_ID => self.0.tenant_id = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn fmt::Debug) {}
 }
 
 /// Collects fields under their camel-case names.

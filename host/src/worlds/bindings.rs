@@ -5,6 +5,8 @@ pub(super) mod function {
         path: "../wit",
         world: "function",
         exports: { default: async },
+        // A context is lent to the call, not copied for it.
+        ownership: Borrowing { duplicate_if_necessary: false },
     });
 }
 

@@ -147,21 +147,21 @@ impl Instance {
     ) -> Result<Bytes, FunctionError> {
         self.store.data_mut().begin(context.trace_id.clone());
         let context = types::Context {
-            request_id: context.request_id.clone(),
-            function_name: identity.name.clone(),
-            function_version: identity.version.clone(),
-            invoked_function_arn: context.invoked_function_arn.clone(),
+            request_id: &context.request_id,
+            function_name: &identity.name,
+            function_version: &identity.version,
+            invoked_function_arn: context.invoked_function_arn.as_deref(),
             deadline_ms: context.deadline.unix_ms,
             memory_limit_mb: identity.memory_mb,
-            trace_id: context.trace_id.clone(),
-            client_context: context.client_context.clone(),
-            identity: context.identity.clone(),
-            tenant_id: context.tenant_id.clone(),
-            log_group: identity.log_group.clone(),
-            log_stream: identity.log_stream.clone(),
+            trace_id: context.trace_id.as_deref(),
+            client_context: context.client_context.as_deref(),
+            identity: context.identity.as_deref(),
+            tenant_id: context.tenant_id.as_deref(),
+            log_group: identity.log_group.as_deref(),
+            log_stream: identity.log_stream.as_deref(),
         };
         let handler = self.function.orlop_function_handler();
-        match handler.call_handle(&mut self.store, event, &context).await {
+        match handler.call_handle(&mut self.store, event, context).await {
             Ok(Ok(answer)) => Ok(answer.into()),
             Ok(Err(types::FunctionError {
                 error_type,
