@@ -61,7 +61,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Mistake> {
                 "build it with `cargo build --release --target wasm32-wasip2`"
             }
         };
-        Mistake::new(&error, help)
+        Mistake::caused_by(error, help)
     })
 }
 

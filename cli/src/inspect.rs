@@ -9,6 +9,7 @@ use wasmparser::{Parser, Payload};
 
 use crate::component::Runnable;
 use crate::mistake::Mistake;
+use crate::output;
 
 /// Say which world a component belongs to, what it imports, and what the sandbox denies it.
 #[derive(clap::Args)]
@@ -44,22 +45,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
             "check that the file is whole",
         )
     })?;
-    println!(
-        "{}: {} in {} core modules",
+    let report = format!(
+        "{}: {} in {} core modules\nworld: {}\n{}{}sandbox:\n  {}\n",
         path.display(),
         ByteSize(bytes.len() as u64).display().iec(),
-        surface.core_modules
+        surface.core_modules,
+        surface.world(),
+        list("exports", surface.exports.iter().map(|name| (name.as_str(), ""))),
+        list(
+            "imports",
+            surface.imports.iter().map(|name| (name.as_str(), verdict(name)))
+        ),
+        SANDBOX.join("\n  "),
     );
-    println!("world: {}", surface.world());
-    print_list("exports", surface.exports.iter().map(|name| (name.as_str(), "")));
-    print_list(
-        "imports",
-        surface.imports.iter().map(|name| (name.as_str(), verdict(name))),
-    );
-    println!("sandbox:");
-    for line in SANDBOX {
-        println!("  {line}");
-    }
+    output::write(&mut std::io::stdout(), &[report.as_bytes()])?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,12 +114,14 @@ impl Surface {
     }
 }
 
-/// What becomes of an import in the sandbox.
+/// What becomes of an import in the sandbox, which offers every version that is compatible with WASI 0.2.
 fn verdict(import: &str) -> &'static str {
-    let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
-    match interface.split_once('/').map_or(interface, |(package, _)| package) {
+    let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+    let package = interface.split_once('/').map_or(interface, |(package, _)| package);
+    match package {
         // Types only; there is nothing to call.
         "orlop:function" if interface == "orlop:function/types" => "granted",
+        _ if !version.starts_with("0.2.") => "missing: the component cannot be loaded",
         "wasi:cli" | "wasi:clocks" | "wasi:io" | "wasi:random" => "granted",
         "wasi:filesystem" => "granted below /tmp",
         "wasi:sockets" => "refuses when called",
@@ -128,13 +129,7 @@ fn verdict(import: &str) -> &'static str {
     }
 }
 
-fn print_list<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
-    println!("{title}:");
-    for (name, remark) in rows {
-        if remark.is_empty() {
-            println!("  {name}");
-        } else {
-            println!("  {name:<44} {remark}");
-        }
-    }
+fn list<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let lines = rows.map(|(name, remark)| format!("  {name:<44} {remark}").trim_end().to_owned() + "\n");
+    format!("{title}:\n{}", lines.collect::<String>())
 }

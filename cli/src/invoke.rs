@@ -11,6 +11,7 @@ use orlop_local::{Answer, Environment, Event, Settings, StartError};
 use crate::compile::{compile_or_explain, target_or_host};
 use crate::component::Runnable;
 use crate::mistake::Mistake;
+use crate::output;
 
 /// Run a component with an event, as Lambda would.
 ///
@@ -79,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
 }
 
 async fn deliver(arguments: &Arguments, settings: &Settings, events: &[Vec<u8>]) -> Result<ExitCode, Mistake> {
-    let mut environment = Environment::start(settings).await.map_err(|error| gone(&error))?;
+    let mut environment = Environment::start(settings).await.map_err(gone)?;
     let mut has_failed = false;
     let mut count = 0_u64;
     for event in (0..arguments.repeat).flat_map(|_| events) {
@@ -102,7 +103,7 @@ async fn deliver(arguments: &Arguments, settings: &Settings, events: &[Vec<u8>])
                     ByteSize(size as u64).display().iec()
                 );
             }
-            Err(error) => return Err(gone(&error)),
+            Err(error) => return Err(gone(error)),
         }
     }
     environment.stop().await;
@@ -193,22 +194,11 @@ fn settings(arguments: &Arguments, name: &str, task_root: &Path) -> Result<Setti
 /// Writes one answer as a line.
 fn print(output: &mut dyn Write, body: &[u8]) -> Result<(), Mistake> {
     let end: &[u8] = if body.ends_with(b"\n") { b"" } else { b"\n" };
-    match output
-        .write_all(body)
-        .and_then(|()| output.write_all(end))
-        .and_then(|()| output.flush())
-    {
-        // A reader that has seen enough, such as `head`, is no error.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Mistake::new(
-            format!("cannot write the answer: {error}"),
-            "check where stdout leads",
-        )),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    output::write(output, &[body, end])
 }
 
-fn gone(error: &StartError) -> Mistake {
-    match error {
+fn gone(error: StartError) -> Mistake {
+    match &error {
         StartError::Init(body) => {
             let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
             let part = |name: &str| report[name].as_str().unwrap_or("unknown").to_owned();
@@ -217,7 +207,7 @@ fn gone(error: &StartError) -> Mistake {
                 format!("this is {} and would fail every cold start", part("errorType")),
             )
         }
-        StartError::Io(_) | StartError::Exited(_) | StartError::TimedOut(_) => Mistake::new(
+        StartError::Io(_) | StartError::Exited(_) | StartError::TimedOut(_) => Mistake::caused_by(
             error,
             "the log lines above say more; `--verbose` adds what the host does",
         ),

@@ -5,6 +5,7 @@ mod component;
 mod inspect;
 mod invoke;
 mod mistake;
+mod output;
 
 use std::process::ExitCode;
 

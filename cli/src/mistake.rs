@@ -6,21 +6,33 @@ use std::process::ExitCode;
 /// An error of the user's, or of the machine's, that ends a command. Never a backtrace.
 #[derive(Debug)]
 pub(crate) struct Mistake {
-    error: String,
+    error: anyhow::Error,
     help: String,
 }
 
 impl Mistake {
     pub(crate) fn new(error: impl fmt::Display, help: impl fmt::Display) -> Self {
         Self {
-            error: error.to_string(),
+            error: anyhow::Error::msg(error.to_string()),
+            help: help.to_string(),
+        }
+    }
+
+    /// A mistake that shows in an error with causes.
+    pub(crate) fn caused_by(error: impl Into<anyhow::Error>, help: impl fmt::Display) -> Self {
+        Self {
+            error: error.into(),
             help: help.to_string(),
         }
     }
 
     /// Prints it and gives the exit code for it.
     pub(crate) fn tell(&self) -> ExitCode {
-        eprintln!("error: {}\nhelp: {}", one_line(&self.error), one_line(&self.help));
+        eprintln!(
+            "error: {}\nhelp: {}",
+            one_line(&format!("{:#}", self.error)),
+            one_line(&self.help)
+        );
         ExitCode::from(2)
     }
 }

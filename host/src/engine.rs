@@ -1,4 +1,4 @@
-//! How wasmtime is configured: for running, and for compiling what will be run. The only maker of engines.
+//! How wasmtime is configured: for running, and for compiling what will be run. The only place that does.
 //!
 //! Both configurations start from the same features, because an artifact runs only in an engine that agrees with the one that
 //! compiled it.

@@ -334,3 +334,51 @@ impl Drop for WorkerEnd {
         self.shared.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch<T: Send + 'static>(work: impl FnOnce(Watch) -> T + Send + 'static) -> Outcome<T> {
+        Watchdog::new().unwrap().watch(work).unwrap()
+    }
+
+    #[test]
+    fn work_that_ends_in_time_is_finished() {
+        let outcome = watch(|watch| {
+            watch
+                .begin(Task::Init, Instant::now() + Duration::from_secs(60))
+                .finish();
+            7
+        });
+        assert!(matches!(outcome, Outcome::Finished(7)));
+    }
+
+    #[test]
+    fn a_task_past_its_deadline_is_taken_over_even_if_an_earlier_one_ended_late() {
+        let outcome = watch(|watch| {
+            for _ in 0..1000 {
+                watch
+                    .begin(Task::Init, Instant::now() + Duration::from_millis(50))
+                    .finish();
+            }
+            let watched = watch.begin(Task::Completion, Instant::now() + Duration::from_millis(20));
+            thread::sleep(Duration::from_secs(60));
+            watched.finish();
+        });
+        assert!(matches!(outcome, Outcome::Expired(Task::Completion, Cause::Deadline)));
+    }
+
+    // Conformance statement 52.
+    #[test]
+    fn a_panic_of_the_worker_comes_back_with_what_it_was_doing() {
+        let outcome = watch(|watch| {
+            let _watched = watch.begin(Task::Completion, Instant::now() + Duration::from_secs(60));
+            panic!("a broken invariant");
+        });
+        let Outcome::<()>::Panicked(message, Some(Task::Completion)) = outcome else {
+            panic!("the panic went unnoticed");
+        };
+        assert_eq!(message, "a broken invariant");
+    }
+}

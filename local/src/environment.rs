@@ -39,7 +39,7 @@ pub struct Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The child or its API could not be started.
-    #[error("cannot start the execution environment: {0}")]
+    #[error("cannot start the execution environment")]
     Io(#[from] std::io::Error),
     /// The runtime reported this body to `/init/error`.
     #[error("the runtime reported an error in its Init phase")]

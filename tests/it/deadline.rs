@@ -6,7 +6,10 @@ use orlop_tests::{Event, FakeRuntimeApi, Signal, guests};
 
 use crate::{END, Served, text};
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Room for a busy machine between our deadline and Lambda's.
+const MARGIN: (&str, &str) = ("ORLOP_DEADLINE_MARGIN", "700ms");
 
 fn overrun(served: &Served, id: &str, event: &str) {
     let sent = Instant::now();
@@ -25,7 +28,7 @@ fn overrun(served: &Served, id: &str, event: &str) {
 // Statement 51.
 #[test]
 fn a_guest_that_computes_forever_is_stopped_before_lambda_gives_up_and_the_pid_stays() {
-    let served = Served::new(guests::SPIN);
+    let served = Served::with_env(guests::SPIN, &[MARGIN]);
     let pid = served.host.pid();
     served.answer("before", "false");
     for round in 0..3 {
@@ -41,7 +44,7 @@ fn a_guest_that_computes_forever_is_stopped_before_lambda_gives_up_and_the_pid_s
 
 #[test]
 fn a_guest_that_waits_in_the_host_is_stopped_too() {
-    let served = Served::new(guests::SLEEP);
+    let served = Served::with_env(guests::SLEEP, &[MARGIN]);
     overrun(&served, "overrun", "60000");
     assert_eq!(served.answer("after", "1"), 1);
 }
@@ -64,7 +67,7 @@ fn the_margin_is_a_setting() {
 
 #[test]
 fn what_the_guest_wrote_before_it_was_stopped_is_in_the_log() {
-    let served = Served::with_env(guests::SPIN, &[]);
+    let served = Served::with_env(guests::SPIN, &[MARGIN]);
     overrun(&served, "overrun", "true");
     let line = served.host.wait_for_log(|line| line.contains("the invocation failed"));
     assert!(
@@ -91,7 +94,7 @@ fn an_overrun_whose_error_cannot_be_posted_ends_the_process() {
 
 #[test]
 fn a_kept_guest_prepares_itself_anew_after_an_overrun() {
-    let served = Served::with_env(guests::SPIN, &[("ORLOP_ISOLATION", "environment")]);
+    let served = Served::with_env(guests::SPIN, &[("ORLOP_ISOLATION", "environment"), MARGIN]);
     overrun(&served, "overrun", "true");
     served.answer("after", "false");
 }

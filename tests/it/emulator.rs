@@ -1,7 +1,5 @@
 //! The host under AWS's own Runtime Interface Emulator (runtime contract §11).
 
-use std::time::{Duration, Instant};
-
 use orlop_tests::{Component, Emulator, TaskRoot, bootstrap, examples, guests};
 use serde_json::Value;
 
@@ -18,6 +16,8 @@ fn emulate(guest: Component, timeout_seconds: u32) -> Emulated {
         .env("LAMBDA_TASK_ROOT", task_root.path())
         .env("AWS_LAMBDA_FUNCTION_TIMEOUT", timeout_seconds.to_string())
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        // Room for a busy machine between our deadline and the emulator's.
+        .env("ORLOP_DEADLINE_MARGIN", "700ms")
         .start();
     Emulated {
         emulator,
@@ -75,10 +75,9 @@ fn a_trap_reaches_the_caller_and_the_next_event_succeeds() {
 fn an_overrun_is_answered_before_the_emulator_gives_up_and_the_runtime_goes_on() {
     let emulated = emulate(guests::SPIN, 2);
     assert_eq!(emulated.json("false"), (200, Value::Null));
-    let sent = Instant::now();
+    // The emulator's own answer would be the sentence "Task timed out after 2.00 seconds".
     let (_, report) = emulated.json("true");
     assert_eq!(report["errorType"], "Runtime.DeadlineExceeded");
-    assert!(sent.elapsed() < Duration::from_millis(2100), "{:?}", sent.elapsed());
     assert_eq!(emulated.json("false"), (200, Value::Null));
 }
 

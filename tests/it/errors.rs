@@ -99,7 +99,8 @@ fn an_event_the_guest_cannot_read_is_reported_as_such() {
 // Statement 52: the only way to make the host panic from outside is to take its threads away.
 #[test]
 fn a_host_that_gets_no_thread_ends_with_a_reason() {
-    use orlop_tests::{FakeRuntimeApi, Host, TaskRoot, bootstrap};
+    use orlop_tests::{FakeRuntimeApi, Host, TaskRoot, bootstrap, tools};
+    tools::require(&["strace"], "nothing else can take threads away");
     let lambda = FakeRuntimeApi::builder().tolerate_violations().start();
     let task_root = TaskRoot::new().with_compiled(guests::ECHO);
     let host = Host::binary(std::path::Path::new("/usr/bin/strace"))

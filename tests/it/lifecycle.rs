@@ -64,21 +64,29 @@ fn an_extension_survives_the_restart_after_an_overrun() {
     );
 }
 
+/// The quickest of three tries: what the process needs, without what a busy machine adds.
+fn quickest(attempt: impl Fn() -> Duration) -> Duration {
+    (0..3).map(|_| attempt()).min().expect("there are three")
+}
+
 // Statement 77.
 #[test]
-fn a_waiting_process_obeys_sigterm_and_sigint_at_once() {
+fn a_waiting_process_obeys_sigterm_and_sigint_within_300_ms() {
     for (signal, variables) in [
         (Signal::TERM, GRACEFUL),
         (Signal::TERM, &[][..]),
         (Signal::INT, &[][..]),
     ] {
-        let served = Served::with(FakeRuntimeApi::start(), guests::ECHO, variables);
-        served.answer("a", "1");
-        served.lambda.wait_for_next();
-        let sent = Instant::now();
-        served.host.signal(signal);
-        assert_eq!(served.host.wait_for_exit(END).code(), Some(0));
-        assert!(sent.elapsed() < Duration::from_millis(300), "{:?}", sent.elapsed());
+        let end = quickest(|| {
+            let served = Served::with(FakeRuntimeApi::start(), guests::ECHO, variables);
+            served.answer("a", "1");
+            served.lambda.wait_for_next();
+            let sent = Instant::now();
+            served.host.signal(signal);
+            assert_eq!(served.host.wait_for_exit(END).code(), Some(0));
+            sent.elapsed()
+        });
+        assert!(end < Duration::from_millis(300), "{end:?}");
     }
 }
 
@@ -97,18 +105,21 @@ fn a_running_event_may_finish_within_the_grace_and_no_other_is_taken() {
 
 // Statement 77.
 #[test]
-fn an_event_that_outlasts_the_grace_is_answered_with_an_error() {
-    let served = Served::new(guests::SPIN);
-    served.answer("warm", "false");
-    served.lambda.wait_for_next();
-    served.lambda.send(Event::new("long", "true"));
-    served.lambda.wait_until_taken();
-    let sent = Instant::now();
-    served.host.signal(Signal::TERM);
-    let answer = served.lambda.wait_for_answer("long");
-    assert_eq!(answer.json()["errorType"], "Runtime.ShuttingDown");
-    assert_eq!(served.host.wait_for_exit(END).code(), Some(0));
-    assert!(sent.elapsed() < Duration::from_millis(500), "{:?}", sent.elapsed());
+fn an_event_that_outlasts_the_grace_is_answered_with_an_error_within_300_ms() {
+    let end = quickest(|| {
+        let served = Served::new(guests::SPIN);
+        served.answer("warm", "false");
+        served.lambda.wait_for_next();
+        served.lambda.send(Event::new("long", "true"));
+        served.lambda.wait_until_taken();
+        let sent = Instant::now();
+        served.host.signal(Signal::TERM);
+        let answer = served.lambda.wait_for_answer("long");
+        assert_eq!(answer.json()["errorType"], "Runtime.ShuttingDown");
+        assert_eq!(served.host.wait_for_exit(END).code(), Some(0));
+        sent.elapsed()
+    });
+    assert!(end < Duration::from_millis(300), "{end:?}");
 }
 
 // Statement 78.

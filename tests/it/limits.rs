@@ -29,6 +29,10 @@ fn handles_are_limited() {
     );
     let report = served.failure("many", "500");
     assert_eq!(text(&report, "errorType"), "Runtime.LimitExceeded", "{report}");
+    assert!(
+        text(&report, "errorMessage").contains("ORLOP_LIMIT_HANDLES"),
+        "{report}"
+    );
     served.answer("after", "1");
 }
 
@@ -39,6 +43,7 @@ fn random_bytes_per_call_are_limited() {
     assert_eq!((at.is_error, at.body.len()), (false, 65536));
     let report = served.failure("above", "65537");
     assert_eq!(text(&report, "errorType"), "Runtime.LimitExceeded", "{report}");
+    assert!(text(&report, "errorMessage").contains("ORLOP_LIMIT_RANDOM"), "{report}");
     served.ask(orlop_tests::Event::new("after", "1"));
 }
 

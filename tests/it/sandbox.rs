@@ -2,11 +2,24 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use orlop_tests::{Event, guests};
 use serde_json::{Value, json};
 
 use crate::Served;
+
+/// The directories that hold the guests' directories of that process.
+fn workspaces(served: &Served) -> Vec<PathBuf> {
+    let name = format!(".orlop-{}", served.host.pid());
+    let entries = fs::read_dir("/tmp").unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| {
+            let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found == name || found.starts_with(&format!("{name}-"))
+        })
+        .collect()
+}
 
 fn run(served: &Served, id: &str, operations: &Value) -> Vec<Value> {
     served.answer(id, operations.to_string()).as_array().unwrap().clone()
@@ -30,8 +43,30 @@ fn tmp_is_empty_writable_and_gone_with_the_event() {
         assert_eq!(results[5], json!(["a", "d"]));
     }
     served.lambda.wait_for_next();
-    let workspace = format!("/tmp/.orlop-{}", served.host.pid());
-    assert_eq!(fs::read_dir(&workspace).unwrap().count(), 0, "nothing is left behind");
+    let workspaces = workspaces(&served);
+    assert_eq!(workspaces.len(), 1, "{workspaces:?}");
+    assert_eq!(
+        fs::read_dir(&workspaces[0]).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn what_a_killed_process_left_in_tmp_is_removed_by_the_next() {
+    let served = Served::with_env(guests::FILES, &[("ORLOP_ISOLATION", "environment")]);
+    run(
+        &served,
+        "a",
+        &json!([{ "verb": "write", "path": "/tmp/a", "data": "left" }]),
+    );
+    assert_eq!(workspaces(&served).len(), 1);
+    served.host.signal(orlop_tests::Signal::KILL);
+    served.host.wait_for_exit(crate::END);
+    // Whatever process starts next removes it; in a run of all tests that may be another test's.
+    let other = Served::new(guests::FILES);
+    run(&other, "b", &json!([]));
+    assert_eq!(workspaces(&served), [] as [PathBuf; 0]);
 }
 
 #[test]

@@ -198,6 +198,19 @@ fn inspect_says_what_a_component_is_and_what_it_is_denied() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(orlop())
+        .args(["inspect", path(guests::NETWORK.path())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+#[test]
 fn mistakes_are_one_line_of_error_and_one_of_help_with_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &[u8]| {

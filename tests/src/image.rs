@@ -10,13 +10,14 @@ use std::io::Write as _;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Output, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
 use crate::FakeRuntimeApi;
 use crate::process::Process;
+use crate::tools::{require, run};
 
 /// The stand-in for the official Rust image; the number changes with what is in it.
 const STAND_IN: &str = "localhost/orlop-test-base:1";
@@ -33,6 +34,8 @@ const STAND_IN_RUSTUP: &str = r#"#!/bin/sh
 /// What builds and runs images. Of the two container runtimes that podman knows, this is the one that takes every layout of
 /// control groups.
 const PODMAN: &[&str] = &["podman", "runc"];
+/// The way out where they cannot be had.
+const LEAVE_OUT: &str = "ORLOP_TEST_IMAGE=skip leaves the tests of images out";
 /// What makes the stand-in.
 const DEBOOTSTRAP: &[&str] = &["debootstrap"];
 
@@ -103,7 +106,7 @@ impl Builder {
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         let builder = Self { folder };
         let _lock = builder.lock();
-        require(PODMAN);
+        require(PODMAN, LEAVE_OUT);
         builder
     }
 
@@ -172,7 +175,7 @@ impl Builder {
             "only root can make a stand-in for the Rust image; run the tests as root once, or name an image that podman has, \
              for instance with ORLOP_TEST_IMAGE_BASE=docker.io/library/rust:1.95-bookworm"
         );
-        require(DEBOOTSTRAP);
+        require(DEBOOTSTRAP, LEAVE_OUT);
         let scratch = TempDir::new_in(&self.folder).expect("the target directory can be written");
         let root = scratch.path().join("root");
         let mut debootstrap = Command::new("debootstrap");
@@ -330,42 +333,6 @@ fn toolchain() -> PathBuf {
     );
     // A mount of a link would be one of a link that leads nowhere.
     path.canonicalize().expect("rustc's folder is there")
-}
-
-/// Makes sure of programs whose Debian packages are called like them.
-fn require(programs: &[&str]) {
-    let is_there = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    if programs.iter().all(is_there) {
-        return;
-    }
-    let names = programs.join(" ");
-    let advice = format!(
-        "images are tested with {names}; on Debian: apt-get install {names}; ORLOP_TEST_IMAGE=skip leaves these tests out"
-    );
-    assert!(rustix::process::geteuid().is_root(), "{advice}");
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run(apt(&["update"]), &advice);
-    run(apt(&[&["install", "--yes"], programs].concat()), &advice);
-}
-
-/// Runs it to its end, which has to be a good one.
-fn run(mut command: Command, doing: &str) -> Output {
-    let output = command
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; {doing}"));
-    assert!(
-        output.status.success(),
-        "{command:?} failed ({doing}):\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
 }
 
 /// A name that no other test uses.

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -16,6 +16,48 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 
 /// The version of the AWS SAM CLI, whose package carries AWS's emulator.
 pub const SAM_VERSION: &str = "1.170.0";
+
+/// Makes sure of programs whose Debian packages are called like them; root gets them installed.
+///
+/// # Panics
+///
+/// If one is missing and cannot be installed, with the command that would, and the `way_out`.
+pub fn require(programs: &[&str], way_out: &str) {
+    let is_there = |program: &&str| Command::new(program).arg("--version").output().is_ok();
+    if programs.iter().all(is_there) {
+        return;
+    }
+    let names = programs.join(" ");
+    let advice = format!("this test needs {names}; on Debian: apt-get install {names}; {way_out}");
+    assert!(rustix::process::geteuid().is_root(), "{advice}");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(apt(&["update"]), &advice);
+    run(apt(&[&["install", "--yes"], programs].concat()), &advice);
+}
+
+/// Runs it to its end, which has to be a good one.
+///
+/// # Panics
+///
+/// If it was not, with what it printed.
+pub fn run(mut command: Command, doing: &str) -> Output {
+    let output = command
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; {doing}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed ({doing}):\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
 
 /// The stock `wasmtime` command, as every developer of components has it.
 ///
@@ -112,17 +154,6 @@ fn install(program: &Path, name: &str, make: impl FnOnce(&Path)) {
     let scratch = TempDir::new_in(&cache).expect("the cache can be written");
     make(scratch.path());
     assert!(program.is_file(), "{name} was installed without {}", program.display());
-}
-
-fn run(mut command: Command, needed: &str) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; needed: {needed}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?} failed; needed: {needed}\n{stderr}"
-    );
 }
 
 fn is_wanted_wasmtime(program: &Path) -> bool {

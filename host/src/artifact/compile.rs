@@ -55,7 +55,7 @@ impl Target {
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The file cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -119,7 +119,7 @@ fn compile(engine: &Engine, name: &str, path: &Path, reason: String, started: In
             reason,
         })
     };
-    let bytes = super::compile::read_component(path).map_err(|error| unusable(error.to_string()))?;
+    let bytes = super::compile::read_component(path).map_err(|error| unusable(crate::error::chain(&error)))?;
     let component =
         Component::from_binary(engine, &bytes).map_err(|error| unusable(super::compile::uncompilable(&error)))?;
     Ok(Loaded {

@@ -134,3 +134,19 @@ fn nearest(name: &str) -> &'static str {
         .min_by_key(|known| distance(known))
         .expect("there are names")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_documented() {
+        let page = include_str!("../../../docs/configuration.md");
+        for name in NAMES {
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "{name} is missing in docs/configuration.md"
+            );
+        }
+    }
+}

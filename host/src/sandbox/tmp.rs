@@ -5,64 +5,61 @@
 //! cannot leave it, so whatever links a guest leaves behind are removed, not followed.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use tracing::{error, warn};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, statat};
+use rustix::io::Errno;
+use tracing::{debug, error, warn};
+
+/// The names of all workspaces begin so.
+const PREFIX: &str = ".orlop-";
 
 /// The directory that holds the guests' directories, below the environment's `/tmp`.
 pub struct Workspace {
     /// `None` where the environment has no writable `/tmp`; guests then have none either.
-    root: Option<Dir>,
-    parent: Option<Dir>,
-    name: String,
+    place: Option<Place>,
     next: AtomicU64,
+}
+
+struct Place {
+    parent: Dir,
+    name: String,
+    root: Dir,
+    /// Held for as long as the process lives, which tells a workspace in use from one that was left behind.
+    _lock: OwnedFd,
 }
 
 impl Workspace {
     /// Opens the environment's temporary directory and makes a fresh workspace in it.
     ///
-    /// What an earlier run of this very process left behind is removed first. A directory that cannot be written is told
-    /// once; functions that need no files work without.
+    /// What earlier processes left behind is removed first: one that was killed, or that replaced itself. A directory that
+    /// cannot be written is told once; functions that need no files work without.
     pub fn new(temporary: &Path) -> Self {
-        let name = format!(".orlop-{}", std::process::id());
-        let open = || -> io::Result<(Dir, Dir)> {
-            let parent = Dir::open_ambient_dir(temporary, ambient_authority())?;
-            match parent.symlink_metadata(&name) {
-                Ok(metadata) if metadata.is_dir() => parent.remove_dir_all(&name)?,
-                Ok(_) => parent.remove_file(&name)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-            parent.create_dir(&name)?;
-            let root = parent.open_dir(&name)?;
-            Ok((parent, root))
-        };
-        let (parent, root) = match open() {
-            Ok((parent, root)) => (Some(parent), Some(root)),
-            Err(error) => {
+        let place = Place::new(temporary)
+            .inspect_err(|error| {
                 warn!(
                     directory = %temporary.display(),
-                    error = &error as &dyn std::error::Error,
+                    error = error as &dyn std::error::Error,
                     "cannot write the temporary directory; guests get no /tmp"
                 );
-                (None, None)
-            }
-        };
+            })
+            .ok();
         Self {
-            root,
-            parent,
-            name,
+            place,
             next: AtomicU64::new(0),
         }
     }
 
     /// A private directory, or `None` if the environment has no writable `/tmp`.
     fn directory(&self) -> io::Result<Option<Private>> {
-        let Some(root) = &self.root else { return Ok(None) };
+        let Some(Place { root, .. }) = &self.place else {
+            return Ok(None);
+        };
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         root.create_dir(&name)?;
         let directory = root.open_dir(&name)?;
@@ -70,7 +67,7 @@ impl Workspace {
     }
 
     fn remove(&self, private: Private) {
-        let Some(root) = &self.root else { return };
+        let Some(Place { root, .. }) = &self.place else { return };
         if let Err(error) = root.remove_dir_all(&private.name) {
             error!(
                 directory = private.name,
@@ -81,11 +78,87 @@ impl Workspace {
     }
 }
 
+impl Place {
+    fn new(temporary: &Path) -> io::Result<Self> {
+        let parent = Dir::open_ambient_dir(temporary, ambient_authority())?;
+        remove_abandoned(&parent)?;
+        let mut suffix = 0;
+        loop {
+            // Containers that share a directory may share a process id as well.
+            let name = match suffix {
+                0 => format!("{PREFIX}{}", std::process::id()),
+                _ => format!("{PREFIX}{}-{suffix}", std::process::id()),
+            };
+            match parent.create_dir(&name) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    suffix += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            // Until it is locked, another process that starts just now may take it for abandoned.
+            match lock(&parent, &name)? {
+                Some(lock) => {
+                    let root = parent.open_dir(&name)?;
+                    return Ok(Self {
+                        parent,
+                        name,
+                        root,
+                        _lock: lock,
+                    });
+                }
+                None => suffix += 1,
+            }
+        }
+    }
+}
+
+/// Opens and locks a directory; `None` if it is gone, or locked by somebody else.
+fn lock(parent: &Dir, name: impl AsRef<Path>) -> io::Result<Option<OwnedFd>> {
+    let name = name.as_ref();
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match openat(parent, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    // Whoever held the lock before may have removed the directory.
+    let (opened, named) = (fstat(&directory)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW));
+    Ok(named
+        .is_ok_and(|named| named.st_ino == opened.st_ino)
+        .then_some(directory))
+}
+
+/// Removes the workspaces that no living process has locked.
+fn remove_abandoned(parent: &Dir) -> io::Result<()> {
+    for entry in parent.entries()? {
+        let name = entry?.file_name();
+        if !name.to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        // What is no directory, is in use, or belongs to another user, stays.
+        let Ok(Some(_lock)) = lock(parent, &name) else { continue };
+        if let Err(error) = parent.remove_dir_all(&name) {
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "cannot remove the files of an earlier process"
+            );
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if let Some(parent) = &self.parent {
-            // At the end of the process; Lambda drops the whole environment next.
-            let _ = parent.remove_dir_all(&self.name);
+        if let Some(Place { parent, name, .. }) = &self.place {
+            // At the end of the process; what stays is removed by the next one.
+            let _ = parent.remove_dir_all(name);
         }
     }
 }

@@ -9,17 +9,13 @@ use crate::sandbox::State;
 
 /// Parts of engine messages for conditions that have no type of their own. The tests of each limit notice a change.
 const OUT_OF_CALL_DATA: &str = "fuel allocated for hostcalls has been exhausted";
-const LIMIT_MESSAGES: &[&str] = &[
-    // `set_max_component_handles`
-    "too many component handles",
-    "handle limit",
-    // `max_random_size`
-    "exceeds limit",
-    // `ResourceLimiter::{instances, memories, tables}`
-    "resource limit exceeded",
-    // The pool's own counts, which are the same limits.
-    "exceeds the configured maximum",
-    "maximum concurrent",
+const LIMIT_MESSAGES: &[(&str, &str)] = &[
+    ("too many component handles", "ORLOP_LIMIT_HANDLES"),
+    ("handle limit", "ORLOP_LIMIT_HANDLES"),
+    ("exceeds limit", "ORLOP_LIMIT_RANDOM"),
+    ("resource limit exceeded: instance", "ORLOP_LIMIT_INSTANCES"),
+    ("resource limit exceeded: memory", "ORLOP_LIMIT_MEMORIES"),
+    ("resource limit exceeded: table", "ORLOP_LIMIT_TABLES"),
 ];
 
 /// Frames in a report.
@@ -56,8 +52,9 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
         return FunctionError::LimitExceeded("open files, streams and pollables (ORLOP_LIMIT_RESOURCES)".to_owned());
     }
-    if error.downcast_ref::<Trap>().is_none() && LIMIT_MESSAGES.iter().any(|part| message.contains(part)) {
-        return FunctionError::LimitExceeded(message);
+    let limit = LIMIT_MESSAGES.iter().find(|(part, _)| message.contains(part));
+    if let (None, Some((_, setting))) = (error.downcast_ref::<Trap>(), limit) {
+        return FunctionError::LimitExceeded(format!("{message} ({setting})"));
     }
     FunctionError::Trap {
         reason: message,

@@ -38,6 +38,8 @@ fn the_image_of_a_function_is_small_and_answers_as_any_user_on_a_read_only_root(
         "{:?}",
         container.log()
     );
+    let has_tmp = !container.log().iter().any(|line| line.contains("guests get no /tmp"));
+    assert!(has_tmp, "{:?}", container.log());
 }
 
 // Statement 79.
