@@ -10,10 +10,8 @@ use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::programs::Programs;
+use crate::programs::{EVENTS, Programs};
 
-/// The examples whose `event.json` is sent, each answered by its own handler.
-pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
 /// The name of the contestant that all others are compared with: the quickest that a native function can be made without
 /// leaving AWS's crate.
 pub(crate) const NATIVE: &str = "native, `current_thread`";

@@ -10,8 +10,9 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
-use crate::contestant::EVENTS;
 
+/// The examples whose `event.json` is sent, each answered by its own handler.
+pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// Everything that takes part.

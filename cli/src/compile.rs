@@ -9,7 +9,8 @@ use std::time::Instant;
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use orlop_host::artifact::ARTIFACT_EXTENSION;
-use orlop_host::artifact::compile::{Target, compile};
+use orlop_host::artifact::compile::compile;
+use orlop_host::engine::Target;
 
 use crate::component::read;
 use crate::mistake::Mistake;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Serialize;
 
+/// The largest answer that Lambda takes, in bytes: 6 MiB and 100 bytes (runtime contract §3.1).
+pub const MAX_RESPONSE_BYTES: usize = 6_291_556;
 /// The largest error body we post, in bytes. Lambda takes more in places and wedges in others; this is plenty.
 pub const MAX_REPORT_BYTES: usize = 64 * 1024;
 /// The longest message of an error report, in bytes of UTF-8.
@@ -163,7 +165,7 @@ pub enum FunctionError {
     /// The answer is larger than Lambda takes.
     #[error(
         "the response of {} exceeds Lambda's limit of {} bytes (Function.ResponseSizeTooLarge); return less, or a reference to the data",
-        response_size(*bytes), crate::runtime_api::wire::MAX_RESPONSE_BYTES
+        response_size(*bytes), MAX_RESPONSE_BYTES
     )]
     ResponseTooLarge {
         /// Its size in bytes, where it is known.

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::debug;
 
-use crate::config::FunctionIdentity;
-use crate::error::FunctionError;
-use crate::invocation::Invocation;
-use crate::runtime_api::wire::MAX_RESPONSE_BYTES;
+use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
+use crate::invocation::{FunctionIdentity, Invocation};
 use crate::sandbox::{Factory, Output};
 use crate::telemetry::Origin;
 use crate::worlds::World;

@@ -10,9 +10,10 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config;
+/// The environment variable that carries it from a process to its successor.
+pub const VARIABLE: &str = "_ORLOP_HANDOVER";
 
-/// Travels in the environment variable [`config::HANDOVER`], as JSON.
+/// Travels in the environment variable [`VARIABLE`], as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handover {
@@ -45,10 +46,7 @@ impl Handover {
         // The link leads to the program even if its file has been replaced or removed.
         let mut command = Command::new("/proc/self/exe");
         let program = arguments.first().map_or("bootstrap", String::as_str);
-        command
-            .arg0(program)
-            .args(arguments.iter().skip(1))
-            .env(config::HANDOVER, json);
+        command.arg0(program).args(arguments.iter().skip(1)).env(VARIABLE, json);
         let error = command.exec();
         if error.kind() != io::ErrorKind::NotFound {
             return error;

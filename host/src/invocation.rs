@@ -1,4 +1,4 @@
-//! What one call of the function is: an event and its context.
+//! What one call of the function is: an event and its context; and who is called.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +35,21 @@ pub struct Context {
     pub identity: Option<String>,
     /// The tenant of a tenant-isolated function.
     pub tenant_id: Option<String>,
+}
+
+/// What the platform calls the function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FunctionIdentity {
+    /// The name.
+    pub name: String,
+    /// A number, or `$LATEST`.
+    pub version: String,
+    /// Configured memory in MiB.
+    pub memory_mb: u32,
+    /// The CloudWatch log group.
+    pub log_group: Option<String>,
+    /// The CloudWatch log stream.
+    pub log_stream: Option<String>,
 }
 
 /// `Lambda-Runtime-Deadline-Ms` as it arrived.

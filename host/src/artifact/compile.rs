@@ -5,51 +5,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use wasmparser::{Encoding, Parser, Payload};
-use wasmtime::{Config, Engine, OptLevel};
 
 use super::stamp::{Stamp, sha256};
-use crate::engine;
+use crate::engine::{self, Target};
 
 /// A larger component is not compiled.
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
-
-/// The processors that Lambda offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// `x86_64-unknown-linux-gnu`, for any processor of that architecture.
-    X86_64,
-    /// `aarch64-unknown-linux-gnu`: Graviton.
-    Aarch64,
-}
-
-impl Target {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
-
-    /// The processor this program runs on, if Lambda offers it.
-    pub fn host() -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|target| target.triple().split('-').next() == Some(std::env::consts::ARCH))
-    }
-
-    /// Its target triple.
-    pub fn triple(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64-unknown-linux-gnu",
-            Self::Aarch64 => "aarch64-unknown-linux-gnu",
-        }
-    }
-
-    /// The least processor that the code runs on. Naming the target makes the compiler use nothing beyond it, whatever the
-    /// machine that compiles has.
-    pub fn cpu(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86-64",
-            Self::Aarch64 => "armv8-a",
-        }
-    }
-}
 
 /// Why no artifact could be made.
 #[derive(Debug, thiserror::Error)]
@@ -143,9 +104,7 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
 /// [`CompileError::Refused`] with the compiler's reason.
 pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError> {
     let refused = |error: wasmtime::Error| CompileError::Refused(uncompilable(&error));
-    let mut config = engine::features();
-    configure_for(&mut config, target).map_err(refused)?;
-    let engine = Engine::new(&config).map_err(refused)?;
+    let engine = engine::for_compiling(target).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
     let stamp = Stamp {
         engine: engine::version(),
@@ -156,17 +115,4 @@ pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError
         code_bytes: code.len() as u64,
     };
     Ok(stamp.seal(code))
-}
-
-/// Sets the compiler up to make the same code for immediate use as for artifacts.
-pub(crate) fn configure(config: &mut Config) -> wasmtime::Result<()> {
-    match Target::host() {
-        Some(target) => configure_for(config, target),
-        None => Ok(()),
-    }
-}
-
-fn configure_for(config: &mut Config, target: Target) -> wasmtime::Result<()> {
-    config.target(target.triple())?.cranelift_opt_level(OptLevel::Speed);
-    Ok(())
 }

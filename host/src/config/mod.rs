@@ -16,8 +16,8 @@ use settings::Settings;
 use crate::artifact::Verification;
 use crate::error::InitError;
 use crate::function::Isolation;
-use crate::handover::Handover;
-use crate::invocation::DeadlinePolicy;
+use crate::handover::{self, Handover};
+use crate::invocation::{DeadlinePolicy, FunctionIdentity};
 use crate::sandbox::Limits;
 use crate::telemetry;
 
@@ -45,8 +45,6 @@ pub const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
 pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 /// The file descriptor that takes framed log lines.
 pub const TELEMETRY_FD: &str = "_LAMBDA_TELEMETRY_LOG_FD";
-/// What a process passes to its successor when it re-executes itself.
-pub const HANDOVER: &str = "_ORLOP_HANDOVER";
 
 /// Lambda's default memory, in MiB: what a function has if nobody says otherwise.
 const DEFAULT_MEMORY_MB: u32 = 128;
@@ -93,21 +91,6 @@ pub struct RuntimeApi {
     pub address: String,
     /// The `Content-Type` of answers.
     pub response_content_type: String,
-}
-
-/// What the platform calls the function.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FunctionIdentity {
-    /// The name.
-    pub name: String,
-    /// A number, or `$LATEST`.
-    pub version: String,
-    /// Configured memory in MiB.
-    pub memory_mb: u32,
-    /// The CloudWatch log group.
-    pub log_group: Option<String>,
-    /// The CloudWatch log stream.
-    pub log_stream: Option<String>,
 }
 
 impl Config {
@@ -182,10 +165,10 @@ impl Config {
                 .choice("ORLOP_GRACEFUL_SHUTDOWN", &[("true", true), ("false", false)])?
                 .unwrap_or(false),
             telemetry: telemetry(environment)?,
-            handover: match environment.get(HANDOVER) {
+            handover: match environment.get(handover::VARIABLE) {
                 None => Handover::default(),
                 Some(value) => Handover::parse(value)
-                    .ok_or_else(|| invalid(HANDOVER, value, "nothing; the variable is the runtime's own"))?,
+                    .ok_or_else(|| invalid(handover::VARIABLE, value, "nothing; the variable is the runtime's own"))?,
             },
             runtime_api,
             remarks,

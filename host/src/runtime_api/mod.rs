@@ -5,7 +5,7 @@
 
 mod connection;
 mod extension;
-pub mod wire;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

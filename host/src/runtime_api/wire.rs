@@ -9,9 +9,6 @@ use serde::Deserialize;
 use crate::error::ErrorReport;
 use crate::invocation::DeadlineHeader;
 
-/// The largest answer that Lambda takes, in bytes: 6 MiB and 100 bytes (runtime contract §3.1).
-pub const MAX_RESPONSE_BYTES: usize = 6_291_556;
-
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 const DEADLINE: &str = "lambda-runtime-deadline-ms";

@@ -9,9 +9,8 @@ use super::bindings::function::Function;
 use super::bindings::function::orlop::function::types;
 use super::bindings::preparation::Preparation;
 use super::outcome::classify;
-use crate::config::FunctionIdentity;
 use crate::error::{FunctionError, InitError};
-use crate::invocation::Context;
+use crate::invocation::{Context, FunctionIdentity};
 use crate::sandbox::State;
 
 /// A linked component of the handler world.

@@ -1,10 +1,16 @@
-//! How wasmtime is configured: for running, and for compiling what will be run. The only place that does.
+//! How wasmtime is configured: for running, and for compiling what will be run. The only maker of engines.
 //!
 //! Both configurations start from the same features, because an artifact runs only in an engine that agrees with the one that
 //! compiled it.
 
+#[cfg(feature = "compiler")]
+mod target;
+
 use tracing::debug;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig};
+
+#[cfg(feature = "compiler")]
+pub use target::Target;
 
 use crate::sandbox::Limits;
 
@@ -30,7 +36,7 @@ pub fn version() -> String {
 }
 
 /// The WebAssembly features of stock toolchains, and no others. Most advisories against the engine concern the rest.
-pub(crate) fn features() -> Config {
+fn features() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -77,6 +83,18 @@ pub fn for_running(limits: &Limits) -> wasmtime::Result<Engine> {
     }
 }
 
+/// An engine that compiles for that processor, and runs nothing.
+///
+/// # Errors
+///
+/// Of the engine, if it was built without that processor.
+#[cfg(feature = "compiler")]
+pub fn for_compiling(target: Target) -> wasmtime::Result<Engine> {
+    let mut config = features();
+    target::configure(&mut config, target)?;
+    Engine::new(&config)
+}
+
 fn running(limits: &Limits, allocation: impl FnOnce(&mut Config)) -> wasmtime::Result<Config> {
     let mut config = features();
     config
@@ -84,7 +102,9 @@ fn running(limits: &Limits, allocation: impl FnOnce(&mut Config)) -> wasmtime::R
         .async_stack_size(limits.stack_bytes.saturating_add(HOST_STACK_BYTES))
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES));
     #[cfg(feature = "compiler")]
-    crate::artifact::compile::configure(&mut config)?;
+    if let Some(target) = Target::host() {
+        target::configure(&mut config, target)?;
+    }
     allocation(&mut config);
     Ok(config)
 }
@@ -134,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_version_is_the_one_in_the_manifest() {
-        let manifest = include_str!("../../Cargo.toml");
+        let manifest = include_str!("../../../Cargo.toml");
         assert!(manifest.contains(&format!("wasmtime = {{ version = \"={WASMTIME_VERSION}\"")));
     }
 }
