@@ -170,19 +170,25 @@ fn an_empty_task_root_and_one_with_two_components_are_told_apart() {
     assert!(text(&report, "errorMessage").contains("2: big, echo"), "{report}");
 }
 
+/// A component whose only export is an interface with one function that takes and returns nothing.
+fn component(imports: &str, function: &str, interface: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(component
+            {imports}
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $interface (export "{function}" (func $f)))
+            (export "{interface}" (instance $interface)))"#
+    ))
+    .unwrap()
+}
+
 // Statement 13.
 #[test]
 fn a_component_without_a_handler_is_reported_with_what_it_exports() {
     // A program that knows nothing of Orlop.
-    let component = wat::parse_str(
-        r#"(component
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $interface (export "run" (func $f)))
-            (export "test:other/program@1.0.0" (instance $interface)))"#,
-    )
-    .unwrap();
+    let component = component("", "run", "test:other/program@1.0.0");
     let task_root = TaskRoot::new().with_content("other.wasm", component);
     let report = failed_init_with_compiler(&task_root);
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
@@ -197,15 +203,7 @@ fn a_component_without_a_handler_is_reported_with_what_it_exports() {
 // Statement 13.
 #[test]
 fn a_component_for_another_version_of_the_interface_says_so() {
-    let component = wat::parse_str(
-        r#"(component
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $interface (export "handle" (func $f)))
-            (export "orlop:function/handler@9.0.0" (instance $interface)))"#,
-    )
-    .unwrap();
+    let component = component("", "handle", "orlop:function/handler@9.0.0");
     let report = failed_init_with_compiler(&TaskRoot::new().with_content("next.wasm", component));
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
     let message = text(&report, "errorMessage");
@@ -218,15 +216,7 @@ fn a_component_for_another_version_of_the_interface_says_so() {
 // Statement 13.
 #[test]
 fn a_handler_with_another_signature_is_reported() {
-    let component = wat::parse_str(
-        r#"(component
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $interface (export "handle" (func $f)))
-            (export "orlop:function/handler@0.1.0" (instance $interface)))"#,
-    )
-    .unwrap();
+    let component = component("", "handle", "orlop:function/handler@0.1.0");
     let report = failed_init_with_compiler(&TaskRoot::new().with_content("odd.wasm", component));
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
     assert!(text(&report, "errorMessage").contains("another type"), "{report}");
@@ -235,16 +225,11 @@ fn a_handler_with_another_signature_is_reported() {
 // Statement 13.
 #[test]
 fn a_component_that_imports_the_unknown_is_reported_with_its_name() {
-    let component = wat::parse_str(
-        r#"(component
-            (import "test:database/store@1.0.0" (instance $store (export "get" (func))))
-            (core module $m (func (export "f")))
-            (core instance $i (instantiate $m))
-            (func $f (canon lift (core func $i "f")))
-            (instance $interface (export "handle" (func $f)))
-            (export "orlop:function/handler@0.1.0" (instance $interface)))"#,
-    )
-    .unwrap();
+    let component = component(
+        r#"(import "test:database/store@1.0.0" (instance $store (export "get" (func))))"#,
+        "handle",
+        "orlop:function/handler@0.1.0",
+    );
     let report = failed_init_with_compiler(&TaskRoot::new().with_content("greedy.wasm", component));
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
     assert!(

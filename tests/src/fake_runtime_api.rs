@@ -11,6 +11,7 @@
 //! ```
 
 mod connection;
+mod judge;
 mod record;
 mod script;
 mod wire;

@@ -91,7 +91,7 @@ pub fn wasmtime_cli() -> &'static Path {
                 .env_remove("CARGO_TARGET_DIR")
                 .env_remove("RUSTFLAGS")
                 .env_remove("CARGO_ENCODED_RUSTFLAGS");
-            run(cargo, "cargo with access to crates.io");
+            run(cargo, "cargo with access to its registry");
         });
         program
     })
