@@ -33,6 +33,7 @@ fn a_component_alone_is_compiled_at_init_and_one_line_says_what_that_cost() {
     let host = Host::orlop(&lambda).task_root(&task_root).start();
     lambda.send(Event::new("a", "1"));
     assert_eq!(lambda.wait_for_answer("a").body, b"1");
+    host.wait_for_log(|line| line.contains("ready"));
     let lines: Vec<_> = host
         .log()
         .into_iter()

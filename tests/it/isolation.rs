@@ -17,15 +17,7 @@ fn a_guest_that_exports_init_is_prepared_once_and_kept() {
     let served = Served::new(guests::COUNTER);
     assert_eq!(served.answer("a", "{}"), 101);
     assert_eq!(served.answer("b", "{}"), 102);
-    assert!(
-        served
-            .host
-            .log()
-            .iter()
-            .any(|line| line.contains("isolation=environment")),
-        "{:?}",
-        served.host.log()
-    );
+    served.host.wait_for_log(|line| line.contains("isolation=environment"));
 }
 
 #[test]

@@ -19,6 +19,9 @@ fn in_json_every_line_is_one_object_with_time_level_message_and_request_id() {
         );
         served.failure("a", "\"boo\"");
         served.answer("b", "null");
+        served
+            .host
+            .wait_for_log(|line| line.contains("\"b\"") && line.contains("answered"));
         let lines: Vec<Value> = served
             .host
             .log()
@@ -56,6 +59,9 @@ fn the_level_filters_the_hosts_lines() {
         let served = Served::with_env(guests::ECHO, &[JSON, ("AWS_LAMBDA_LOG_LEVEL", level)]);
         served.answer("a", "1");
         served.lambda.wait_for_next();
+        // The end of the process is the end of its output.
+        served.host.signal(orlop_tests::Signal::KILL);
+        served.host.wait_for_exit(crate::END);
         served.host.log().len()
     };
     assert_eq!(lines("ERROR"), 0);
