@@ -7,7 +7,10 @@
 mod target;
 
 use tracing::debug;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 #[cfg(feature = "compiler")]
 pub use target::Target;
@@ -54,6 +57,9 @@ fn features() -> Config {
         .wasm_threads(false)
         .concurrency_support(false)
         .gc_support(false)
+        // Kept in artifacts that have it, and the same for all of them. Only the tool is built to parse debug information; on
+        // Lambda, that of strangers stays unread.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .module_version(ModuleVersionStrategy::Custom(version()))
         .expect("a version of less than 256 bytes is accepted");
     config
