@@ -8,6 +8,7 @@
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
 //! - [`function`] is a loaded guest and the sandboxes it runs in.
+//! - [`events`] translates between events and HTTP.
 //! - [`worlds`] calls a guest through the WIT interface it exports.
 //! - [`sandbox`] is one store with its WASI context and its limits.
 //! - [`artifact`] finds, checks and loads precompiled components, and makes them.
@@ -19,6 +20,7 @@ pub mod artifact;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod function;
 pub mod handover;
 pub mod invocation;

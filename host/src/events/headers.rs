@@ -1,0 +1,90 @@
+//! Header names and values between JSON text and HTTP, in both directions.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, MaxSizeReached};
+
+/// Whether a header speaks of one connection, and means nothing beyond it (contract §10.8 rule 4, §10.9 rule 2).
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "connection" | "http2-settings" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+    ) || name.starts_with("proxy-")
+}
+
+/// Any text as a header value: without its control characters, which no header can hold (statement 95).
+pub(super) fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| {
+        let bytes: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !byte.is_ascii_control() || *byte == b'\t')
+            .collect();
+        HeaderValue::from_bytes(&bytes).expect("bytes other than control characters are allowed in header values")
+    })
+}
+
+/// What a header value says: UTF-8, else Latin-1 (contract §10.9 rule 4).
+pub(super) fn text(value: &HeaderValue) -> String {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => text.to_owned(),
+        Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
+    }
+}
+
+/// Adds a field to those of the same name. A name that is none is left out.
+///
+/// # Errors
+///
+/// The map is full; it takes more than 24,000 names.
+pub(super) fn append(headers: &mut HeaderMap, name: &str, text: &str) -> Result<(), MaxSizeReached> {
+    if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+        headers.try_append(name, value(text))?;
+    }
+    Ok(())
+}
+
+/// JSON as a header value: one line of ASCII that is still the same JSON.
+pub(super) fn json_value(json: &str) -> HeaderValue {
+    let mut line = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for character in json.chars() {
+        match character {
+            // Outside of strings whitespace; inside of them JSON permits neither.
+            '\n' | '\r' => {}
+            ' '..='~' | '\t' => line.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut units) {
+                    line.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    value(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_in_a_header_is_ascii_and_means_the_same() {
+        let json = "{\r\n  \"name\": \"J\u{fc}rgen \u{1f980}\u{7f}\"\n}";
+        let header = json_value(json);
+        assert_eq!(header, "{  \"name\": \"J\\u00fcrgen \\ud83e\\udd80\\u007f\"}");
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parsed(header.to_str().unwrap()), parsed(json));
+    }
+
+    #[test]
+    fn a_value_loses_its_control_characters_and_nothing_else() {
+        assert_eq!(value("a\r\nb\0c\u{7f}\td\u{e9}").as_bytes(), "abc\td\u{e9}".as_bytes());
+    }
+
+    #[test]
+    fn a_value_that_is_no_utf_8_is_latin_1() {
+        assert_eq!(text(&HeaderValue::from_bytes(b"caf\xe9").unwrap()), "caf\u{e9}");
+        assert_eq!(
+            text(&HeaderValue::from_bytes("caf\u{e9}".as_bytes()).unwrap()),
+            "caf\u{e9}"
+        );
+    }
+}
