@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
-use orlop_host::worlds::{HANDLER_INTERFACE, LIFECYCLE_INTERFACE};
+use orlop_host::engine::Features;
+use orlop_host::worlds::{Kind, LIFECYCLE_INTERFACE};
 use wasmparser::{Parser, Payload};
 
 use crate::component::Runnable;
@@ -45,8 +46,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
             "check that the file is whole",
         )
     })?;
+    let features = match Features::needed_by(&bytes).names().as_slice() {
+        [] => "those of stock toolchains".to_owned(),
+        names => names.join(", "),
+    };
     let report = format!(
-        "{}: {} in {} core modules\nworld: {}\n{}{}sandbox:\n  {}\n",
+        "{}: {} in {} core modules\nworld: {}\nfeatures: {features}\n{}{}sandbox:\n  {}\n",
         path.display(),
         ByteSize(bytes.len() as u64).display().iec(),
         surface.core_modules,
@@ -64,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
 
 const SANDBOX: &[&str] = &[
     "files: a private, empty /tmp; nothing else",
-    "network: none; sockets and name lookups refuse when called",
+    "network: none; sockets and name lookups refuse when called, HTTP needs a grant",
     "environment: the function's variables, without credentials, tokens and platform addresses",
     "stdin: closed; stdout and stderr become log lines",
 ];
@@ -102,30 +107,42 @@ impl Surface {
     }
 
     fn world(&self) -> String {
-        let exports = |interface: &str| self.exports.iter().any(|name| name == interface);
-        if !exports(HANDLER_INTERFACE) {
-            return format!("none that Orlop runs; it does not export {HANDLER_INTERFACE}");
-        }
-        if exports(LIFECYCLE_INTERFACE) {
-            "handler, with `init`: an instance is kept from event to event".to_owned()
-        } else {
-            "handler: every event gets a fresh instance".to_owned()
-        }
+        let kind = match Kind::choose(&self.exports, None) {
+            Ok(kind) => kind,
+            Err(reason) => return format!("none that Orlop runs; {reason}"),
+        };
+        let calls = match kind {
+            Kind::Handler => "an event is passed to its `handle`",
+            Kind::Http => "an event becomes a request",
+            Kind::Command => "an event is passed on stdin, stdout is the answer",
+        };
+        let life = match kind {
+            Kind::Handler | Kind::Http if self.exports.iter().any(|name| name == LIFECYCLE_INTERFACE) => {
+                "its `init` runs once, and an instance is kept from event to event"
+            }
+            Kind::Handler | Kind::Http | Kind::Command => "every event gets a fresh instance",
+        };
+        format!("{}: {calls}; {life}", kind.name())
     }
 }
 
-/// What becomes of an import in the sandbox, which offers every version that is compatible with WASI 0.2.
+/// What becomes of an import in the sandbox, which offers every version that is compatible with WASI 0.2 or 0.3.
 fn verdict(import: &str) -> &'static str {
+    const MISSING: &str = "missing: the component cannot be loaded";
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     let package = interface.split_once('/').map_or(interface, |(package, _)| package);
     match package {
         // Types only; there is nothing to call.
         "orlop:function" if interface == "orlop:function/types" => "granted",
-        _ if !version.starts_with("0.2.") => "missing: the component cannot be loaded",
+        _ if !version.starts_with("0.2.") && !version.starts_with("0.3.") => MISSING,
         "wasi:cli" | "wasi:clocks" | "wasi:io" | "wasi:random" => "granted",
         "wasi:filesystem" => "granted below /tmp",
         "wasi:sockets" => "refuses when called",
-        _ => "missing: the component cannot be loaded",
+        "wasi:http" if matches!(interface, "wasi:http/outgoing-handler" | "wasi:http/client") => {
+            "refuses when called, but for what `grants.outbound` and `grants.aws` name in orlop.toml"
+        }
+        "wasi:http" => "granted",
+        _ => MISSING,
     }
 }
 

@@ -171,6 +171,15 @@ pub enum FunctionError {
         /// Its size in bytes, where it is known.
         bytes: Option<usize>,
     },
+    /// The guest's answer breaks the protocol it speaks, such as HTTP.
+    #[error("the guest's response cannot be sent: {0}")]
+    InvalidResponse(String),
+    /// The function did not come up at Init, for this reason.
+    #[error("the function cannot be used: {}", _0.error_message)]
+    Unusable(ErrorReport),
+    /// No route of the deployment takes the event.
+    #[error("no route takes this event: {0}")]
+    RouteNotFound(String),
     /// The execution environment is being shut down.
     #[error("the execution environment is being shut down; the event was not finished")]
     ShuttingDown,
@@ -207,6 +216,9 @@ impl FunctionError {
             Self::LimitExceeded(_) => ("Runtime.LimitExceeded", Vec::new()),
             Self::EventTooLarge { .. } => ("Runtime.UnmarshalError", Vec::new()),
             Self::ResponseTooLarge { .. } => ("Function.ResponseTooLarge", Vec::new()),
+            Self::Unusable(report) => (report.error_type.as_str(), report.stack_trace.clone()),
+            Self::InvalidResponse(_) => ("Function.InvalidResponse", Vec::new()),
+            Self::RouteNotFound(_) => ("Runtime.RouteNotFound", Vec::new()),
             Self::ShuttingDown => ("Runtime.ShuttingDown", Vec::new()),
             Self::Host(_) => ("Runtime.HostFailure", Vec::new()),
         };

@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use crate::error::FunctionError;
 
+/// Lambda's name for the trace header of the current event.
+const TRACE_VARIABLE: &str = "_X_AMZN_TRACE_ID";
+
 /// Lambda's longest timeout: 90 minutes, for asynchronous invocations on Managed Instances.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(5400);
 
@@ -35,6 +38,41 @@ pub struct Context {
     pub identity: Option<String>,
     /// The tenant of a tenant-isolated function.
     pub tenant_id: Option<String>,
+}
+
+impl Context {
+    /// The trace under the name that X-Ray's libraries look for, if there is one.
+    pub fn trace_variable(&self) -> Vec<(String, String)> {
+        let trace = self.trace_id.iter();
+        trace.map(|trace| (TRACE_VARIABLE.to_owned(), trace.clone())).collect()
+    }
+
+    /// The metadata as environment variables: Lambda's headers, spelled as CGI spells headers, and the trace under the name
+    /// that X-Ray's libraries look for. What is absent is unset.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let Self {
+            request_id,
+            deadline,
+            invoked_function_arn,
+            trace_id,
+            client_context,
+            identity,
+            tenant_id,
+        } = self;
+        [
+            ("LAMBDA_RUNTIME_AWS_REQUEST_ID", Some(request_id)),
+            ("LAMBDA_RUNTIME_DEADLINE_MS", Some(&deadline.unix_ms.to_string())),
+            ("LAMBDA_RUNTIME_INVOKED_FUNCTION_ARN", invoked_function_arn.as_ref()),
+            ("LAMBDA_RUNTIME_TRACE_ID", trace_id.as_ref()),
+            ("LAMBDA_RUNTIME_CLIENT_CONTEXT", client_context.as_ref()),
+            ("LAMBDA_RUNTIME_COGNITO_IDENTITY", identity.as_ref()),
+            ("LAMBDA_RUNTIME_AWS_TENANT_ID", tenant_id.as_ref()),
+            (TRACE_VARIABLE, trace_id.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.clone())))
+        .collect()
+    }
 }
 
 /// What the platform calls the function.
@@ -122,6 +160,16 @@ impl Deadline {
             unix_ms: wall_clock_ms.saturating_add(u64::try_from(guest_time.as_millis()).unwrap_or(u64::MAX)),
             platform: now + left,
             remark,
+        }
+    }
+}
+
+impl Deadline {
+    /// When the guest is stopped if it may run for `timeout` at most, from now on.
+    pub fn sooner(&self, timeout: Option<Duration>) -> Instant {
+        match timeout {
+            Some(timeout) => self.instant.min(Instant::now() + timeout),
+            None => self.instant,
         }
     }
 }

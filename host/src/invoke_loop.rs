@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{Instrument, debug, error, info_span, warn};
 
+use crate::deployment::Deployment;
 use crate::error::FunctionError;
-use crate::function::Function;
 use crate::runtime_api::{Client, Error};
 use crate::watchdog::{Task, Watch};
 
@@ -21,7 +21,7 @@ const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// [`Error`] of the Runtime API. Whatever a guest does ends its event only.
-pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) -> Result<(), Error> {
+pub async fn run(client: &mut Client, deployment: &mut Deployment, watch: &Watch) -> Result<(), Error> {
     while !watch.is_shutting_down() {
         let next = tokio::select! {
             biased;
@@ -39,19 +39,24 @@ pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) ->
             if let Some(remark) = &context.deadline.remark {
                 warn!("{remark}");
             }
+            let mut choice = deployment.choose(&invocation);
+            let (output, timeout) = match choice.function() {
+                Some(function) => (Some(Arc::clone(function.output())), function.behaviour().timeout),
+                None => (None, None),
+            };
             let task = Task::Invocation {
-                responder: responder.understudy(),
-                output: Arc::clone(function.output()),
+                responder: responder.clone(),
+                output,
                 since: Instant::now(),
             };
-            let watched = watch.begin(task, context.deadline.instant);
-            let answer = function.invoke(&invocation).await;
+            let watched = watch.begin(task, context.deadline.sooner(timeout));
+            let answer = choice.invoke(&invocation, &responder, &watched).await;
             watched.finish();
             let limit = context.deadline.platform.max(Instant::now() + SHORTEST_COMPLETION);
             let watched = watch.begin(Task::Completion, limit);
             match answer {
                 Ok(answer) => {
-                    debug!(bytes = answer.len(), "answered");
+                    debug!("answered");
                     responder.respond(client, answer).await?;
                 }
                 Err(error) => {
@@ -60,7 +65,9 @@ pub async fn run(client: &mut Client, function: &mut Function, watch: &Watch) ->
                 }
             }
             // The next sandbox is made while nobody waits for it.
-            function.prepare().await;
+            if let Some(function) = choice.function() {
+                function.prepare().await;
+            }
             watched.finish();
             Ok(())
         }

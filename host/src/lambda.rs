@@ -1,7 +1,7 @@
 //! The process as a Lambda runtime: Init, the loop, the watch over both, and what their end means.
 //!
 //! ```text
-//!   run ─► config ─► watchdog ─┬─ worker thread: artifact ► engine ► world ► function ► invoke_loop
+//!   run ─► config ─► watchdog ─┬─ worker thread: deployment (artifact ► engine ► world ► function) ► invoke_loop
 //!                              └─ main thread: waits for the worker, a deadline, or a signal
 //! ```
 
@@ -14,19 +14,19 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::artifact::{self, LoadError, Origin};
+use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
-use crate::engine;
+use crate::deployment::Deployment;
 use crate::error::{FunctionError, InitError, chain};
-use crate::function::Function;
+use crate::events::batch::Tally;
+use crate::function::SharedProgress;
 use crate::handover::Handover;
 use crate::invocation::DeadlinePolicy;
 use crate::invoke_loop;
 use crate::runtime_api::{self, Client, Extension};
-use crate::sandbox::{Factory, Workspace};
+use crate::sandbox::Workspace;
 use crate::telemetry::{self, Log};
 use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
-use crate::worlds::World;
 
 /// The environment's temporary directory: the only place that can be written on Lambda.
 const TEMPORARY_DIRECTORY: &str = "/tmp";
@@ -80,7 +80,7 @@ pub fn run(process: &Process) -> Exit {
                 report_init_error(
                     &RuntimeApi {
                         address,
-                        response_content_type: String::new(),
+                        response_content_type: None,
                     },
                     &error,
                 );
@@ -180,15 +180,18 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             },
             cause,
         ) => {
-            output.flush();
+            let last_output = output.map_or_else(String::new, |output| {
+                output.flush();
+                output.last_words()
+            });
             let error = match cause {
                 Cause::Deadline => FunctionError::DeadlineExceeded {
                     ran_for: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
-                    last_output: output.last_words(),
+                    last_output,
                 },
                 Cause::Signal => FunctionError::ShuttingDown,
             };
-            let posted = fail(&config, responder, &error);
+            let posted = answer_in_place(&config, responder, &error);
             match cause {
                 Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
                 Cause::Deadline => {
@@ -255,12 +258,12 @@ async fn serve(
     extension: &OnceLock<String>,
     started: Instant,
 ) -> Result<(), End> {
-    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
     let watched = watch.begin(Task::Init, started + config.init_timeout);
     let initialised = initialise(config, log, started).await;
     watched.finish();
-    let mut function = match initialised {
-        Ok(function) => function,
+    let mut deployment = match initialised {
+        Ok(deployment) => deployment,
         Err(End::Init(error)) => {
             client.init_error(&error.report()).await;
             return Err(End::Init(error));
@@ -268,62 +271,24 @@ async fn serve(
         Err(other) => return Err(other),
     };
     register(config, extension).await;
-    invoke_loop::run(&mut client, &mut function, watch)
+    invoke_loop::run(&mut client, &mut deployment, watch)
         .await
         .map_err(End::RuntimeApi)
 }
 
 /// Everything that is done once: find, load, link, start.
-async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Function, End> {
+async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
     for remark in &config.remarks {
         warn!("{remark}");
     }
-    let located = artifact::find(&config.task_root, config.handler.as_deref()).map_err(End::Init)?;
-    let engine = engine::for_running(&config.limits).map_err(|error| {
-        End::Init(InitError::Host {
-            doing: "setting up the engine".to_owned(),
-            reason: format!("{error:#}"),
-        })
-    })?;
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
-    let loaded = match artifact::load(&engine, &located, config.verification) {
-        Ok(loaded) => loaded,
+    let deployment = match Deployment::load(config, log, workspace).await {
+        Ok(deployment) => deployment,
         Err(LoadError::Unusable(error)) => return Err(End::Init(error)),
-        Err(LoadError::NeedsCompiler(reason)) => return Err(needs_compiler(&located.name, reason)),
+        Err(LoadError::NeedsCompiler { name, reason }) => return Err(needs_compiler(&name, reason)),
     };
-    let sandboxes = Factory::new(&engine, &config.limits, &config.guest_environment, workspace, log);
-    let unusable = |reason| {
-        End::Init(InitError::InvalidComponent {
-            name: located.name.clone(),
-            reason,
-        })
-    };
-    let linker = sandboxes.linker().map_err(|error| unusable(format!("{error:#}")))?;
-    let world = World::new(&engine, &linker, &loaded.component).map_err(unusable)?;
-    let mut function = Function::new(world, sandboxes, config.identity.clone(), config.isolation);
-    function
-        .prepare_first()
-        .await
-        .map_err(|error| End::Init(error.into_init_error(&located.name)))?;
-    let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-    if let Origin::Compiled { reason } = &loaded.origin {
-        warn!(
-            component = located.name,
-            compile_ms = milliseconds(loaded.elapsed),
-            reason,
-            "compiled the component at Init, as every cold start will; run `orlop compile` when the image is built"
-        );
-    }
-    info!(
-        component = located.name,
-        origin = loaded.origin.name(),
-        load_ms = milliseconds(loaded.elapsed),
-        init_ms = milliseconds(started.elapsed()),
-        isolation = function.isolation().name(),
-        restarts = config.handover.restarts,
-        "ready"
-    );
-    Ok(function)
+    deployment.announce(started.elapsed(), config.handover.restarts);
+    Ok(deployment)
 }
 
 /// The end of a worker that cannot compile: with the tool beside this program, or with advice.
@@ -394,15 +359,48 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, InitError> {
         })
 }
 
+/// Answers an event whose guest never returned: with what is done of it, if it is a batch, else with the error.
+fn answer_in_place(
+    config: &Config,
+    responder: runtime_api::Responder,
+    error: &FunctionError,
+) -> Result<(), runtime_api::Error> {
+    let Some((answer, tally)) = responder.progress().map(SharedProgress::give_up) else {
+        return fail(config, responder, error);
+    };
+    let span = tracing::info_span!("invocation", request_id = responder.request_id());
+    span.in_scope(|| {
+        invoke_loop::log_failure(error);
+        let Tally {
+            succeeded,
+            failed,
+            not_run,
+        } = tally;
+        warn!(
+            succeeded,
+            failed, not_run, "the batch was ended; what had not succeeded is reported as failed and comes again"
+        );
+    });
+    answer_from_here(config, async |client| {
+        responder.respond(client, runtime_api::Answer::Whole(answer)).await
+    })
+}
+
 /// Answers an event from the main thread, when the worker cannot.
 fn fail(config: &Config, responder: runtime_api::Responder, error: &FunctionError) -> Result<(), runtime_api::Error> {
     let span = tracing::info_span!("invocation", request_id = responder.request_id());
     span.in_scope(|| invoke_loop::log_failure(error));
-    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.limits.event_bytes);
+    let report = error.report();
+    answer_from_here(config, async |client| responder.fail(client, &report).await)
+}
+
+fn answer_from_here(
+    config: &Config,
+    answer: impl AsyncFnOnce(&mut Client) -> Result<(), runtime_api::Error>,
+) -> Result<(), runtime_api::Error> {
+    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
     let post = async {
-        let report = error.report();
-        let posted = responder.fail(&mut client, &report);
-        match tokio::time::timeout(ANSWER_TIMEOUT, posted).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer(&mut client)).await {
             Ok(posted) => posted,
             Err(_) => {
                 warn!("the Runtime API did not confirm the answer in time");

@@ -4,9 +4,11 @@
 //!
 //! - [`lambda`] is the process: Init, the loop, the watch over it, and what its end means.
 //! - [`config`] reads arguments and environment variables, once.
+//! - [`manifest`] is the file `orlop.toml`: functions, grants and routes.
 //! - [`runtime_api`] speaks Lambda's Runtime API: next, response, error.
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
+//! - [`deployment`] is every function of the process, and chooses one for an event.
 //! - [`function`] is a loaded guest and the sandboxes it runs in.
 //! - [`events`] translates between events and HTTP.
 //! - [`worlds`] calls a guest through the WIT interface it exports.
@@ -18,6 +20,7 @@
 
 pub mod artifact;
 pub mod config;
+pub mod deployment;
 pub mod engine;
 pub mod error;
 pub mod events;
@@ -26,6 +29,7 @@ pub mod handover;
 pub mod invocation;
 pub mod invoke_loop;
 pub mod lambda;
+pub mod manifest;
 pub mod runtime_api;
 pub mod sandbox;
 pub mod telemetry;

@@ -50,8 +50,8 @@ pub enum Task {
     Invocation {
         /// Answers the event.
         responder: Responder,
-        /// What the guest has written.
-        output: Arc<Output>,
+        /// What the guest has written, if there is one.
+        output: Option<Arc<Output>>,
         /// When it began.
         since: Instant,
     },
@@ -173,17 +173,44 @@ impl Watch {
 }
 
 impl Watched<'_> {
+    /// Gives the task another deadline. Returns only to a worker that still has the right to answer, as [`Self::finish`].
+    pub fn move_to(&self, deadline: Instant) {
+        let mut deadline = self.shared.nanoseconds(deadline);
+        if self.shared.is_shutting_down.load(Ordering::SeqCst) {
+            // A termination signal leaves no more time than it left before.
+            deadline = deadline.min(self.shared.next_deadline());
+        }
+        let moved = self
+            .shared
+            .deadline
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |current| {
+                (current != EXPIRED).then_some(deadline)
+            });
+        if moved.is_err() {
+            park();
+        }
+        if deadline < self.shared.wakes_at.load(Ordering::SeqCst) {
+            self.shared.wakes_at.fetch_min(deadline, Ordering::SeqCst);
+            self.shared.wake();
+        }
+    }
+
     /// Ends the watch in time. Returns only to a worker that still has the right to answer; the process of any other one is
     /// about to be replaced, and its thread stays here until then.
     pub fn finish(self) {
         if self.shared.deadline.swap(IDLE, Ordering::SeqCst) == EXPIRED {
             // The swap must not look like a task that could begin again.
             self.shared.deadline.store(EXPIRED, Ordering::SeqCst);
-            loop {
-                thread::park();
-            }
+            park();
         }
         self.shared.task().take();
+    }
+}
+
+/// The end of a worker that has lost the right to answer: its process is about to be replaced.
+fn park() -> ! {
+    loop {
+        thread::park();
     }
 }
 

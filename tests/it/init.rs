@@ -194,7 +194,7 @@ fn a_component_without_a_handler_is_reported_with_what_it_exports() {
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
     let message = text(&report, "errorMessage");
     assert!(
-        message.contains("does not export orlop:function/handler@0.1.0"),
+        message.contains("it exports none of orlop:function/handler@0.1.0, wasi:http/incoming-handler@0.2.x"),
         "{message}"
     );
     assert!(message.contains("it exports test:other/program@1.0.0"), "{message}");
@@ -257,7 +257,7 @@ fn files_that_are_no_components_are_reported_as_what_they_are() {
         (b"(component)", "does not begin as WebAssembly does"),
         (b"\0asm", "does not begin as WebAssembly does"),
         (b"\x7fELF\x02\x01\x01", "it is machine code"),
-        (&module, "it is a core module; build it for the target wasm32-wasip2"),
+        (&module, "it is a core module, and no program of WASI's first preview"),
         (&echo[..echo.len() / 2], "is out of bounds"),
         (&echo[..100], "unexpected end"),
     ] {

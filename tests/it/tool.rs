@@ -184,7 +184,8 @@ fn inspect_says_what_a_component_is_and_what_it_is_denied() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     for expected in [
-        "world: handler: every event",
+        "world: handler: an event is passed to its `handle`; every event gets a fresh instance",
+        "features: those of stock toolchains",
         "orlop:function/handler@0.1.0",
         "wasi:cli/run@",
         "KiB",
@@ -194,7 +195,7 @@ fn inspect_says_what_a_component_is_and_what_it_is_denied() {
     let socket = text.lines().find(|line| line.contains("wasi:sockets/tcp@")).unwrap();
     assert!(socket.ends_with("refuses when called"), "{socket}");
     let text = stdout(&run(&["inspect", path(guests::COUNTER.path())], ""));
-    assert!(text.contains("world: handler, with `init`"), "{text}");
+    assert!(text.contains("its `init` runs once"), "{text}");
 }
 
 #[test]

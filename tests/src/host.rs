@@ -196,24 +196,24 @@ impl AsRef<Path> for TaskRoot {
     }
 }
 
-/// The runtime as it ships, built by the first test that asks for it.
+/// The runtime as it ships, built by the first test that asks for it; or the one that `ORLOP_TEST_BOOTSTRAP` names.
 ///
 /// # Panics
 ///
 /// If it cannot be built, with what cargo said.
 pub fn bootstrap() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("bootstrap", &["bootstrap"]))
+    PATH.get_or_init(|| given("ORLOP_TEST_BOOTSTRAP").unwrap_or_else(|| build("bootstrap", &["bootstrap"])))
 }
 
-/// The developer's tool in a debug build, built by the first test that asks for it.
+/// The developer's tool in a debug build, built by the first test that asks for it; or the one that `ORLOP_TEST_TOOL` names.
 ///
 /// # Panics
 ///
 /// If it cannot be built, with what cargo said.
 pub fn orlop() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("orlop", &["build", "--bin", "orlop"]))
+    PATH.get_or_init(|| given("ORLOP_TEST_TOOL").unwrap_or_else(|| build("orlop", &["build", "--bin", "orlop"])))
 }
 
 /// The artifact that `orlop compile` makes of this component; made once, as long as neither of them changes.
@@ -281,6 +281,15 @@ pub fn compile_with(component: impl AsRef<Path>, arguments: &[&str]) -> PathBuf 
         fs::rename(fresh.keep(), &kept).expect("a folder can be renamed beside itself");
     }
     kept.join(name)
+}
+
+/// A program that the developer has built already.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests' own settings come through their environment"
+)]
+fn given(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
 }
 
 /// Runs cargo, and returns where it put the program.

@@ -8,10 +8,13 @@ pub mod component;
 pub mod emulator;
 pub mod examples;
 pub mod fake_runtime_api;
+pub mod foreign;
 pub mod guests;
 pub mod host;
 pub mod image;
 pub mod process;
+pub mod served;
+pub mod stock;
 pub mod tools;
 
 pub use component::Component;
@@ -19,3 +22,4 @@ pub use emulator::Emulator;
 pub use fake_runtime_api::{Answer, Event, FakeRuntimeApi, Reply};
 pub use host::{Host, TaskRoot, bootstrap, compile, compile_with, orlop};
 pub use process::{Process, Signal};
+pub use served::{Served, text};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::stamp::{Stamp, sha256};
-use crate::engine::{self, Target};
+use crate::engine::{self, Features, Target};
 
 /// A larger component is not compiled.
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
@@ -36,7 +36,7 @@ pub enum CompileError {
     Refused(String),
 }
 
-/// Reads a file and makes sure that it is a component, by its first bytes.
+/// Reads a component. A core module of WASI's first preview becomes one: it is wrapped in the adapter that toolchains use.
 ///
 /// # Errors
 ///
@@ -54,42 +54,65 @@ pub fn read_component(path: &Path) -> Result<Vec<u8>, CompileError> {
     file.take(MAX_COMPONENT_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    match describe_mismatch(&bytes) {
-        None => Ok(bytes),
-        Some(reason) => Err(CompileError::NoComponent {
-            path: path.to_owned(),
-            reason,
-        }),
+    let no_component = |reason| CompileError::NoComponent {
+        path: path.to_owned(),
+        reason,
+    };
+    match kind_of(&bytes).map_err(no_component)? {
+        Kind::Component => Ok(bytes),
+        Kind::Module => lift(&bytes).map_err(no_component),
     }
 }
 
-fn describe_mismatch(bytes: &[u8]) -> Option<String> {
+/// What a file begins as.
+enum Kind {
+    Component,
+    Module,
+}
+
+fn kind_of(bytes: &[u8]) -> Result<Kind, String> {
     if bytes.len() as u64 > MAX_COMPONENT_BYTES {
-        return Some(format!("it is larger than {MAX_COMPONENT_BYTES} bytes"));
+        return Err(format!("it is larger than {MAX_COMPONENT_BYTES} bytes"));
     }
     if bytes.is_empty() {
-        return Some("it is empty".to_owned());
+        return Err("it is empty".to_owned());
     }
     if bytes.starts_with(b"\x7fELF") {
-        return Some("it is machine code; give the .wasm it was made of".to_owned());
+        return Err("it is machine code; give the .wasm it was made of".to_owned());
     }
     match Parser::new(0).parse(bytes, true) {
         Ok(wasmparser::Chunk::Parsed {
-            payload: Payload::Version {
-                encoding: Encoding::Component,
-                ..
-            },
+            payload: Payload::Version { encoding, .. },
             ..
-        }) => None,
-        Ok(wasmparser::Chunk::Parsed {
-            payload: Payload::Version {
-                encoding: Encoding::Module,
-                ..
-            },
-            ..
-        }) => Some("it is a core module; build it for the target wasm32-wasip2, which makes components".to_owned()),
-        Ok(_) | Err(_) => Some("it does not begin as WebAssembly does".to_owned()),
+        }) => Ok(match encoding {
+            Encoding::Component => Kind::Component,
+            Encoding::Module => Kind::Module,
+        }),
+        Ok(_) | Err(_) => Err("it does not begin as WebAssembly does".to_owned()),
     }
+}
+
+/// Wraps a core module in the adapter from WASI's first preview to WASI 0.2, as a program.
+fn lift(module: &[u8]) -> Result<Vec<u8>, String> {
+    use wasi_preview1_component_adapter_provider::{
+        WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    };
+    let encode = || {
+        wit_component::ComponentEncoder::default()
+            .module(module)?
+            .adapter(
+                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+            )?
+            .validate(true)
+            .encode()
+    };
+    encode().map_err(|error: anyhow::Error| {
+        format!(
+            "it is a core module, and no program of WASI's first preview ({error:#}); build it for the target \
+             wasm32-wasip2, which makes components"
+        )
+    })
 }
 
 /// What the compiler said, or the limit that it ran into.
@@ -104,13 +127,15 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
 /// [`CompileError::Refused`] with the compiler's reason.
 pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError> {
     let refused = |error: wasmtime::Error| CompileError::Refused(uncompilable(&error));
-    let engine = engine::for_compiling(target).map_err(refused)?;
+    let features = Features::needed_by(component);
+    let engine = engine::for_compiling(target, features).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
     let stamp = Stamp {
         engine: engine::version(),
         target: target.triple().to_owned(),
         cpu: target.cpu().to_owned(),
         kind: engine::KIND.to_owned(),
+        features,
         source_sha256: sha256(component),
         code_bytes: code.len() as u64,
     };

@@ -7,12 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::Located;
 use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Stamp};
-use crate::engine;
+use crate::engine::{self, Engines, Features};
 use crate::error::InitError;
 
 /// A larger file is neither read nor mapped.
@@ -32,6 +31,8 @@ pub enum Verification {
 pub struct Loaded {
     /// The component.
     pub component: Component,
+    /// What it needs beyond the features of stock toolchains, and what its engine therefore has.
+    pub features: Features,
     /// Where it came from.
     pub origin: Origin,
     /// How long that took.
@@ -68,8 +69,13 @@ impl Origin {
 pub enum LoadError {
     /// It cannot be used by anyone.
     Unusable(InitError),
-    /// There is a component, no artifact that fits, and no compiler in this program. Says why no artifact fits.
-    NeedsCompiler(String),
+    /// There is a component, no artifact that fits, and no compiler in this program.
+    NeedsCompiler {
+        /// The component's file name, without its extension.
+        name: String,
+        /// Why no artifact fits.
+        reason: String,
+    },
 }
 
 /// Loads the artifact if there is one that fits, else compiles the component.
@@ -77,14 +83,15 @@ pub enum LoadError {
 /// # Errors
 ///
 /// [`LoadError`].
-pub fn load(engine: &Engine, located: &Located, verification: Verification) -> Result<Loaded, LoadError> {
+pub fn load(engines: &Engines, located: &Located, verification: Verification) -> Result<Loaded, LoadError> {
     let started = Instant::now();
     let reason = match &located.artifact {
         None => "there is no precompiled artifact for it".to_owned(),
-        Some(path) => match load_artifact(engine, path, verification) {
-            Ok((component, origin)) => {
+        Some(path) => match load_artifact(engines, path, verification) {
+            Ok((component, features, origin)) => {
                 return Ok(Loaded {
                     component,
+                    features,
                     origin,
                     elapsed: started.elapsed(),
                 });
@@ -103,7 +110,7 @@ pub fn load(engine: &Engine, located: &Located, verification: Verification) -> R
         },
     };
     match &located.component {
-        Some(path) => compile(engine, &located.name, path, reason, started),
+        Some(path) => compile(engines, &located.name, path, reason, started),
         None => Err(LoadError::Unusable(InitError::InvalidComponent {
             name: located.name.clone(),
             reason,
@@ -112,7 +119,7 @@ pub fn load(engine: &Engine, located: &Located, verification: Verification) -> R
 }
 
 #[cfg(feature = "compiler")]
-fn compile(engine: &Engine, name: &str, path: &Path, reason: String, started: Instant) -> Result<Loaded, LoadError> {
+fn compile(engines: &Engines, name: &str, path: &Path, reason: String, started: Instant) -> Result<Loaded, LoadError> {
     let unusable = |reason| {
         LoadError::Unusable(InitError::InvalidComponent {
             name: name.to_owned(),
@@ -120,10 +127,14 @@ fn compile(engine: &Engine, name: &str, path: &Path, reason: String, started: In
         })
     };
     let bytes = super::compile::read_component(path).map_err(|error| unusable(crate::error::chain(&error)))?;
-    let component =
-        Component::from_binary(engine, &bytes).map_err(|error| unusable(super::compile::uncompilable(&error)))?;
+    let features = Features::needed_by(&bytes);
+    let component = engines
+        .with(features)
+        .and_then(|engine| Component::from_binary(engine, &bytes))
+        .map_err(|error| unusable(super::compile::uncompilable(&error)))?;
     Ok(Loaded {
         component,
+        features,
         origin: Origin::Compiled { reason },
         elapsed: started.elapsed(),
     })
@@ -131,13 +142,16 @@ fn compile(engine: &Engine, name: &str, path: &Path, reason: String, started: In
 
 #[cfg(not(feature = "compiler"))]
 fn compile(
-    _engine: &Engine,
-    _name: &str,
+    _engines: &Engines,
+    name: &str,
     _path: &Path,
     reason: String,
     _started: Instant,
 ) -> Result<Loaded, LoadError> {
-    Err(LoadError::NeedsCompiler(reason))
+    Err(LoadError::NeedsCompiler {
+        name: name.to_owned(),
+        reason,
+    })
 }
 
 /// Why an artifact is not used.
@@ -163,7 +177,11 @@ impl From<wasmtime::Error> for Refusal {
     }
 }
 
-fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Result<(Component, Origin), Refusal> {
+fn load_artifact(
+    engines: &Engines,
+    path: &Path,
+    verification: Verification,
+) -> Result<(Component, Features, Origin), Refusal> {
     let reading = |error: io::Error| format!("reading it failed: {error}");
     let mut file = File::open(path).map_err(reading)?;
     let file_bytes = file.metadata().map_err(reading)?.len();
@@ -176,7 +194,9 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
         let mut tail = Vec::with_capacity(usize::try_from(tail_bytes).unwrap_or(0));
         file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
         file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
-        check_fit(&Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?)?;
+        let stamp = Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?;
+        check_fit(&stamp)?;
+        let engine = engines.with(stamp.features)?;
         #[expect(
             unsafe_code,
             reason = "stamped by our own compiler, on a mount that nobody can write"
@@ -184,7 +204,7 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
         // SAFETY: the stamp says that this build of the engine made the file, and the read-only mount keeps it as it was
         // made while it is mapped.
         let component = unsafe { Component::deserialize_file(engine, path) };
-        return Ok((component?, Origin::Mapped));
+        return Ok((component?, stamp.features, Origin::Mapped));
     }
     let mut artifact = Vec::with_capacity(usize::try_from(file_bytes).unwrap_or(0) + 1);
     file.take(MAX_ARTIFACT_BYTES)
@@ -192,11 +212,12 @@ fn load_artifact(engine: &Engine, path: &Path, verification: Verification) -> Re
         .map_err(reading)?;
     let (stamp, code) = Stamp::verify(&artifact).map_err(|error| error.to_string())?;
     check_fit(&stamp)?;
+    let engine = engines.with(stamp.features)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, code) };
-    Ok((component?, Origin::Copied))
+    Ok((component?, stamp.features, Origin::Copied))
 }
 
 /// Only what this very build of the engine made, for this processor, is loaded.
@@ -206,6 +227,7 @@ fn check_fit(stamp: &Stamp) -> Result<(), String> {
         target,
         cpu: _,
         kind,
+        features: _,
         source_sha256: _,
         code_bytes: _,
     } = stamp;

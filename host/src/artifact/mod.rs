@@ -57,11 +57,7 @@ pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitErro
             ))),
         };
     };
-    let name = [ARTIFACT_EXTENSION, COMPONENT_EXTENSION]
-        .iter()
-        .find_map(|extension| handler.strip_suffix(&format!(".{extension}")))
-        .unwrap_or(handler);
-    let located = located(task_root, name);
+    let located = located(task_root, without_extension(handler));
     if located.artifact.is_none() && located.component.is_none() {
         return Err(InitError::ComponentNotFound {
             handler: handler.to_owned(),
@@ -70,6 +66,14 @@ pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitErro
         });
     }
     Ok(located)
+}
+
+/// A handler's name without the extension that it may carry.
+pub fn without_extension(handler: &str) -> &str {
+    [ARTIFACT_EXTENSION, COMPONENT_EXTENSION]
+        .iter()
+        .find_map(|extension| handler.strip_suffix(extension)?.strip_suffix('.'))
+        .unwrap_or(handler)
 }
 
 fn located(task_root: &Path, name: &str) -> Located {

@@ -9,6 +9,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::engine::Features;
+
 /// The end of every artifact.
 const MAGIC: &[u8; 8] = b"orlop\0\0\x01";
 const DIGEST_BYTES: usize = 32;
@@ -29,6 +31,8 @@ pub struct Stamp {
     pub cpu: String,
     /// How guests are stopped: `sequential` code carries no checks and is stopped from outside.
     pub kind: String,
+    /// What the component needs beyond the features of stock toolchains.
+    pub features: Features,
     /// SHA-256 of the component, in hexadecimal digits.
     pub source_sha256: String,
     /// The length of the machine code in bytes.
@@ -112,6 +116,7 @@ mod tests {
             target: "x86_64-unknown-linux-gnu".into(),
             cpu: "x86-64".into(),
             kind: "sequential".into(),
+            features: Features::default(),
             source_sha256: sha256(b"component"),
             code_bytes: 4,
         }

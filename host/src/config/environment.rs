@@ -86,13 +86,13 @@ impl Environment {
         self.0.keys().map(String::as_str)
     }
 
-    /// What guests may see.
-    pub fn for_guests(&self) -> Vec<(String, String)> {
+    /// What guests may see: everything but what is withheld from all of them and not `granted` to these.
+    pub fn for_guests(&self, granted: &[&str]) -> Vec<(String, String)> {
         let is_denied =
             |name: &str| DENIED.contains(&name) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         self.0
             .iter()
-            .filter(|(name, _)| !is_denied(name))
+            .filter(|(name, _)| !is_denied(name) || granted.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
@@ -118,7 +118,7 @@ mod tests {
             ("_LAMBDA_TELEMETRY_LOG_FD", "x"),
             ("_ORLOP_HANDOVER", "x"),
         ]);
-        let guests = environment.for_guests();
+        let guests = environment.for_guests(&[]);
         let names: Vec<&str> = guests.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION", "TABLE"]);
     }

@@ -4,6 +4,7 @@
 //! begin with `ORLOP_`; an unknown one is an error, so that a misspelt limit is never a missing limit.
 
 mod environment;
+mod functions;
 mod settings;
 
 use std::path::PathBuf;
@@ -11,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use environment::{Environment, Process};
+pub use functions::{FunctionConfig, Functions};
 use settings::Settings;
 
 use crate::artifact::Verification;
 use crate::error::InitError;
-use crate::function::Isolation;
 use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, FunctionIdentity};
-use crate::sandbox::Limits;
+use crate::sandbox::outbound::Platform;
 use crate::telemetry;
 
 /// `host:port` of the Runtime API. Its absence means that the process does not run on Lambda.
@@ -51,8 +52,10 @@ const DEFAULT_MEMORY_MB: u32 = 128;
 /// The part of the function's memory that guests do not get: host, payloads and page cache need it.
 const HOST_RESERVE_BYTES: u64 = 64 << 20;
 
+/// The largest event that is taken, unless the user says otherwise: several times what Lambda sends.
+const DEFAULT_MAX_EVENT_BYTES: u64 = 32 << 20;
+
 /// All settings, one part per consumer.
-#[derive(Debug)]
 pub struct Config {
     /// Where the Runtime API is.
     pub runtime_api: RuntimeApi,
@@ -61,13 +64,13 @@ pub struct Config {
     /// Where handlers are looked up.
     pub task_root: PathBuf,
     /// What the platform calls the function.
-    pub identity: FunctionIdentity,
-    /// How long an instance lives; `None` leaves the choice to what the guest exports.
-    pub isolation: Option<Isolation>,
-    /// What a sandbox may use.
-    pub limits: Limits,
-    /// The guest's environment variables, without those it must not see.
-    pub guest_environment: Arc<Vec<(String, String)>>,
+    pub identity: Arc<FunctionIdentity>,
+    /// What is closed to guests, and what the host signs requests with.
+    pub platform: Arc<Platform>,
+    /// The functions to serve.
+    pub functions: Functions,
+    /// The largest event that is taken from Lambda, in bytes.
+    pub max_event_bytes: u64,
     /// How deadlines are made.
     pub deadlines: DeadlinePolicy,
     /// The time Init may take before the process gives up.
@@ -89,8 +92,8 @@ pub struct Config {
 pub struct RuntimeApi {
     /// `host:port`.
     pub address: String,
-    /// The `Content-Type` of answers.
-    pub response_content_type: String,
+    /// The `Content-Type` of answers; `None` leaves it at `application/json`, or `application/octet-stream` for a stream.
+    pub response_content_type: Option<String>,
 }
 
 impl Config {
@@ -104,7 +107,7 @@ impl Config {
         let settings = Settings::new(environment)?;
         let runtime_api = RuntimeApi {
             address: runtime_api_address(environment)?,
-            response_content_type: settings.content_type("ORLOP_CONTENT_TYPE", "application/json")?,
+            response_content_type: settings.content_type("ORLOP_CONTENT_TYPE")?,
         };
         let memory_mb = match environment.get(FUNCTION_MEMORY) {
             None => DEFAULT_MEMORY_MB,
@@ -127,29 +130,24 @@ impl Config {
                 ));
             }
         }
+        let handler = handler(&process.arguments, environment);
+        let task_root = PathBuf::from(environment.get(TASK_ROOT).unwrap_or("/var/task"));
         Ok(Self {
-            handler: handler(&process.arguments, environment),
-            task_root: PathBuf::from(environment.get(TASK_ROOT).unwrap_or("/var/task")),
-            identity: FunctionIdentity {
+            platform: Arc::new(platform(environment, &settings)?),
+            functions: functions::functions(&task_root, handler.as_deref(), environment, &settings, memory_mb)?,
+            max_event_bytes: settings.size("ORLOP_LIMIT_EVENT", DEFAULT_MAX_EVENT_BYTES)?,
+            handler,
+            task_root,
+            identity: Arc::new(FunctionIdentity {
                 name: environment.get(FUNCTION_NAME).unwrap_or("function").to_owned(),
                 version: environment.get(FUNCTION_VERSION).unwrap_or("$LATEST").to_owned(),
                 memory_mb,
                 log_group: environment.get(LOG_GROUP).map(str::to_owned),
                 log_stream: environment.get(LOG_STREAM).map(str::to_owned),
-            },
-            isolation: settings.choice(
-                "ORLOP_ISOLATION",
-                &[
-                    ("event", Isolation::Event),
-                    ("environment", Isolation::Environment),
-                    ("tenant", Isolation::Tenant),
-                ],
-            )?,
-            limits: limits(&settings, memory_mb)?,
-            guest_environment: Arc::new(environment.for_guests()),
+            }),
             deadlines: DeadlinePolicy {
                 margin: settings.duration("ORLOP_DEADLINE_MARGIN", Duration::from_millis(100))?,
-                default_timeout: settings.duration("ORLOP_TIMEOUT", Duration::from_secs(900))?,
+                default_timeout: settings.duration("ORLOP_TIMEOUT", functions::DEFAULT_TIMEOUT)?,
             },
             init_timeout: settings.duration("ORLOP_INIT_TIMEOUT", Duration::from_secs(900))?,
             verification: settings
@@ -247,26 +245,16 @@ fn handler(arguments: &[String], environment: &Environment) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn limits(settings: &Settings<'_>, memory_mb: u32) -> Result<Limits, InitError> {
-    let memory = u64::from(memory_mb) << 20;
-    let defaults = Limits::default();
-    Ok(Limits {
-        memory_bytes: settings.size(
-            "ORLOP_LIMIT_MEMORY",
-            memory.saturating_sub(HOST_RESERVE_BYTES).max(memory / 2),
-        )?,
-        memories: settings.count("ORLOP_LIMIT_MEMORIES", defaults.memories)?,
-        tables: settings.count("ORLOP_LIMIT_TABLES", defaults.tables)?,
-        table_entries: settings.count("ORLOP_LIMIT_TABLE_ENTRIES", defaults.table_entries)?,
-        instances: settings.count("ORLOP_LIMIT_INSTANCES", defaults.instances)?,
-        stack_bytes: settings.size_usize("ORLOP_LIMIT_STACK", defaults.stack_bytes)?,
-        handles: settings.count("ORLOP_LIMIT_HANDLES", defaults.handles)?,
-        resources: settings.count("ORLOP_LIMIT_RESOURCES", defaults.resources)?,
-        host_call_bytes: settings.size_usize("ORLOP_LIMIT_HOST_CALL_DATA", defaults.host_call_bytes)?,
-        random_bytes: settings.size("ORLOP_LIMIT_RANDOM", defaults.random_bytes)?,
-        output_bytes: settings.size("ORLOP_LIMIT_OUTPUT", defaults.output_bytes)?,
-        event_bytes: settings.size("ORLOP_LIMIT_EVENT", defaults.event_bytes)?,
-    })
+fn platform(environment: &Environment, settings: &Settings<'_>) -> Result<Platform, InitError> {
+    const CERTIFICATES: &str = "ORLOP_CA_CERTIFICATES";
+    let mut platform = Platform::from_environment(|name| environment.get(name));
+    if let Some(path) = settings.text(CERTIFICATES) {
+        let unusable =
+            |reason: String| InitError::InvalidConfiguration(format!("{CERTIFICATES} is {path:?}: {reason}"));
+        let pem = std::fs::read(&path).map_err(|error| unusable(format!("the file cannot be read: {error}")))?;
+        platform.trust(&pem).map_err(unusable)?;
+    }
+    Ok(platform)
 }
 
 fn invalid(name: &str, value: &str, accepted: &str) -> InitError {
@@ -277,26 +265,32 @@ fn invalid(name: &str, value: &str, accepted: &str) -> InitError {
 mod tests {
     use super::*;
 
-    fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, InitError> {
+    fn config(variables: &[(&str, &str)]) -> Result<Config, InitError> {
         let variables = [(RUNTIME_API, "127.0.0.1:9001")].iter().chain(variables);
         Config::new(&Process {
-            arguments: ["/bootstrap"]
-                .iter()
-                .chain(arguments)
-                .map(ToString::to_string)
-                .collect(),
+            arguments: vec!["/bootstrap".to_owned()],
             environment: Environment::from_pairs(variables.copied()),
         })
     }
 
     fn complaint(variables: &[(&str, &str)]) -> String {
-        config(&[], variables).unwrap_err().to_string()
+        match config(variables) {
+            Ok(_) => panic!("{variables:?} are accepted"),
+            Err(error) => error.to_string(),
+        }
     }
 
     // Conformance statement 6.
     #[test]
     fn the_handler_is_the_argument_else_the_variable() {
-        let handler = |arguments: &[&str], variables: &[(&str, &str)]| config(arguments, variables).unwrap().handler;
+        let handler = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let arguments: Vec<String> = ["/bootstrap"]
+                .iter()
+                .chain(arguments)
+                .map(ToString::to_string)
+                .collect();
+            handler(&arguments, &Environment::from_pairs(variables.iter().copied()))
+        };
         assert_eq!(handler(&["orders"], &[(HANDLER, "other")]).as_deref(), Some("orders"));
         assert_eq!(handler(&[], &[(HANDLER, "other")]).as_deref(), Some("other"));
         assert_eq!(handler(&[], &[]), None);
@@ -313,10 +307,7 @@ mod tests {
             ("http://169.254.100.1:9001/", "169.254.100.1:9001"),
             ("[::1]:80", "[::1]:80"),
         ] {
-            assert_eq!(
-                config(&[], &[(RUNTIME_API, value)]).unwrap().runtime_api.address,
-                expected
-            );
+            assert_eq!(config(&[(RUNTIME_API, value)]).unwrap().runtime_api.address, expected);
         }
         for odd in ["nonsense", "h:0", "h:65536", "https://h:1", "h:1/path", ":80"] {
             assert!(complaint(&[(RUNTIME_API, odd)]).contains("HOST:PORT"), "{odd}");
@@ -344,27 +335,24 @@ mod tests {
 
     #[test]
     fn the_guest_gets_the_functions_memory_less_a_reserve_for_the_host() {
-        let limit = |memory| config(&[], &[(FUNCTION_MEMORY, memory)]).unwrap().limits.memory_bytes >> 20;
-        assert_eq!(limit("128"), 64);
-        assert_eq!(limit("1024"), 960);
-        assert_eq!(
-            config(&[], &[("ORLOP_LIMIT_MEMORY", "96MiB")])
-                .unwrap()
-                .limits
-                .memory_bytes,
-            96 << 20
-        );
+        let limit = |name, value| {
+            let config = config(&[(name, value)]).unwrap();
+            config.functions.functions[0].limits.memory_bytes >> 20
+        };
+        assert_eq!(limit(FUNCTION_MEMORY, "128"), 64);
+        assert_eq!(limit(FUNCTION_MEMORY, "1024"), 960);
+        assert_eq!(limit("ORLOP_LIMIT_MEMORY", "96MiB"), 96);
     }
 
     // Conformance statement 85.
     #[test]
     fn an_unknown_log_level_means_info() {
         assert_eq!(
-            config(&[], &[(LOG_LEVEL, "loud")]).unwrap().telemetry.level,
+            config(&[(LOG_LEVEL, "loud")]).unwrap().telemetry.level,
             telemetry::Level::Info
         );
         assert_eq!(
-            config(&[], &[(LOG_LEVEL, "warn")]).unwrap().telemetry.level,
+            config(&[(LOG_LEVEL, "warn")]).unwrap().telemetry.level,
             telemetry::Level::Warn
         );
     }

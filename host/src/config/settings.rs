@@ -9,6 +9,10 @@ use crate::error::InitError;
 
 /// Every `ORLOP_` variable; the user guide documents each under `docs/configuration.md`.
 const NAMES: &[&str] = &[
+    "ORLOP_BASE_PATH",
+    "ORLOP_BATCH",
+    "ORLOP_BATCH_CONCURRENCY",
+    "ORLOP_CA_CERTIFICATES",
     "ORLOP_CONTENT_TYPE",
     "ORLOP_DEADLINE_MARGIN",
     "ORLOP_GRACEFUL_SHUTDOWN",
@@ -26,8 +30,12 @@ const NAMES: &[&str] = &[
     "ORLOP_LIMIT_STACK",
     "ORLOP_LIMIT_TABLES",
     "ORLOP_LIMIT_TABLE_ENTRIES",
+    "ORLOP_PASS_THROUGH_PATH",
+    "ORLOP_RESPONSE_MODE",
+    "ORLOP_STRIP_STAGE",
     "ORLOP_TIMEOUT",
     "ORLOP_VERIFY_ARTIFACT",
+    "ORLOP_WORLD",
 ];
 
 /// The `ORLOP_` variables of an environment, all of them known.
@@ -71,6 +79,20 @@ impl<'a> Settings<'a> {
         })
     }
 
+    /// As [`Self::duration`], if it is set.
+    pub(super) fn optional_duration(&self, name: &str) -> Result<Option<Duration>, InitError> {
+        match self.environment.get(name) {
+            None => Ok(None),
+            Some(_) => self.duration(name, Duration::ZERO).map(Some),
+        }
+    }
+
+    /// Any text.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        debug_assert!(NAMES.contains(&name), "{name} is missing in the list of names");
+        self.environment.get(name).map(str::to_owned)
+    }
+
     /// A size in bytes such as `64MiB`; at least 1.
     pub(super) fn size(&self, name: &str, default: u64) -> Result<u64, InitError> {
         self.parsed(
@@ -111,18 +133,13 @@ impl<'a> Settings<'a> {
     }
 
     /// A media type that can be sent as a header.
-    pub(super) fn content_type(&self, name: &str, default: &str) -> Result<String, InitError> {
-        self.parsed(
-            name,
-            default.to_owned(),
-            "a media type such as text/plain; charset=utf-8",
-            |value| {
-                let is_media_type = value
-                    .split_once('/')
-                    .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
-                (is_media_type && value.bytes().all(|byte| (b' '..0x7f).contains(&byte))).then(|| value.to_owned())
-            },
-        )
+    pub(super) fn content_type(&self, name: &str) -> Result<Option<String>, InitError> {
+        self.parsed(name, None, "a media type such as text/plain; charset=utf-8", |value| {
+            let is_media_type = value
+                .split_once('/')
+                .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+            (is_media_type && value.bytes().all(|byte| (b' '..0x7f).contains(&byte))).then(|| Some(value.to_owned()))
+        })
     }
 }
 

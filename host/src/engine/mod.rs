@@ -3,8 +3,11 @@
 //! Both configurations start from the same features, because an artifact runs only in an engine that agrees with the one that
 //! compiled it.
 
+mod features;
 #[cfg(feature = "compiler")]
 mod target;
+
+use std::sync::OnceLock;
 
 use tracing::debug;
 use wasmtime::{
@@ -12,6 +15,7 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
+pub use features::Features;
 #[cfg(feature = "compiler")]
 pub use target::Target;
 
@@ -23,8 +27,6 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// How guests of this build are stopped: their code carries no checks, and the watchdog replaces the process.
 pub const KIND: &str = "sequential";
 
-/// Sandboxes alive at a time: the one that runs or waits, and the one being prepared while it is taken down.
-const SLOTS: u32 = 2;
 /// Memory that a slot keeps between two guests, reset by copying instead of by faulting pages in, in bytes.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// The host's stack for one guest, in bytes. Compiled code gets [`Limits::stack_bytes`] of it, host calls the rest.
@@ -38,53 +40,59 @@ pub fn version() -> String {
     format!("wasmtime-{WASMTIME_VERSION}+orlop-{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The WebAssembly features of stock toolchains, and no others. Most advisories against the engine concern the rest.
-fn features() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .wasm_bulk_memory(true)
-        .wasm_multi_value(true)
-        .wasm_reference_types(true)
-        .wasm_simd(true)
-        .wasm_exceptions(false)
-        .wasm_function_references(false)
-        .wasm_gc(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_relaxed_simd(false)
-        .wasm_tail_call(false)
-        .wasm_threads(false)
-        .concurrency_support(false)
-        .gc_support(false)
-        // Kept in artifacts that have it, and the same for all of them. Only the tool is built to parse debug information; on
-        // Lambda, that of strangers stays unread.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-        .module_version(ModuleVersionStrategy::Custom(version()))
-        .expect("a version of less than 256 bytes is accepted");
-    config
+/// The engines that guests run in: one for each set of features that a component needs, made when the first of them is
+/// loaded. Guests of different engines never meet.
+///
+/// Instances come from a pool that is made with the engine, which is what makes a fresh sandbox per event cheap. Where the
+/// address space is too small for the pool, they are allocated one by one.
+pub struct Engines {
+    limits: Limits,
+    slots: u32,
+    stock: OnceLock<Engine>,
+    asynchronous: OnceLock<Engine>,
 }
 
-/// The engine that guests run in.
-///
-/// Instances come from a pool that is made once, which is what makes a fresh sandbox per event cheap. Where the address space
-/// is too small for the pool, they are allocated one by one.
-///
-/// # Errors
-///
-/// Of the engine, when the operating system refuses what it needs.
-pub fn for_running(limits: &Limits) -> wasmtime::Result<Engine> {
-    let pooled = |config: &mut Config| {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
-    };
-    match Engine::new(&running(limits, pooled)?) {
-        Ok(engine) => Ok(engine),
-        Err(error) => {
-            debug!(
-                error = format!("{error:#}"),
-                "no address space for a pool of instances; allocating one by one"
-            );
-            Engine::new(&running(limits, |_| {})?)
+impl Engines {
+    /// Engines for sandboxes within those limits, `slots` of which may be alive at a time in each engine.
+    pub fn new(limits: Limits, slots: u32) -> Self {
+        Self {
+            limits,
+            slots: slots.max(1),
+            stock: OnceLock::new(),
+            asynchronous: OnceLock::new(),
+        }
+    }
+
+    /// The engine with those features.
+    ///
+    /// # Errors
+    ///
+    /// Of the engine, when the operating system refuses what it needs.
+    pub fn with(&self, features: Features) -> wasmtime::Result<&Engine> {
+        let cell = match features.component_model_async {
+            false => &self.stock,
+            true => &self.asynchronous,
+        };
+        if let Some(engine) = cell.get() {
+            return Ok(engine);
+        }
+        let engine = self.make(features)?;
+        Ok(cell.get_or_init(|| engine))
+    }
+
+    fn make(&self, features: Features) -> wasmtime::Result<Engine> {
+        let pooled = |config: &mut Config| {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&self.limits, self.slots)));
+        };
+        match Engine::new(&running(&self.limits, features, pooled)?) {
+            Ok(engine) => Ok(engine),
+            Err(error) => {
+                debug!(
+                    error = format!("{error:#}"),
+                    "no address space for a pool of instances; allocating one by one"
+                );
+                Engine::new(&running(&self.limits, features, |_| {})?)
+            }
         }
     }
 }
@@ -95,14 +103,27 @@ pub fn for_running(limits: &Limits) -> wasmtime::Result<Engine> {
 ///
 /// Of the engine, if it was built without that processor.
 #[cfg(feature = "compiler")]
-pub fn for_compiling(target: Target) -> wasmtime::Result<Engine> {
-    let mut config = features();
+pub fn for_compiling(target: Target, features: Features) -> wasmtime::Result<Engine> {
+    let mut config = base(features);
     target::configure(&mut config, target)?;
     Engine::new(&config)
 }
 
-fn running(limits: &Limits, allocation: impl FnOnce(&mut Config)) -> wasmtime::Result<Config> {
-    let mut config = features();
+/// What both kinds of engine agree on.
+fn base(features: Features) -> Config {
+    let mut config = Config::new();
+    features::configure(&mut config, features);
+    config
+        // Kept in artifacts that have it, and the same for all of them. Only the tool is built to parse debug information; on
+        // Lambda, that of strangers stays unread.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .module_version(ModuleVersionStrategy::Custom(version()))
+        .expect("a version of less than 256 bytes is accepted");
+    config
+}
+
+fn running(limits: &Limits, features: Features, allocation: impl FnOnce(&mut Config)) -> wasmtime::Result<Config> {
+    let mut config = base(features);
     config
         .max_wasm_stack(limits.stack_bytes)
         .async_stack_size(limits.stack_bytes.saturating_add(HOST_STACK_BYTES))
@@ -115,19 +136,19 @@ fn running(limits: &Limits, allocation: impl FnOnce(&mut Config)) -> wasmtime::R
     Ok(config)
 }
 
-fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX / SLOTS);
-    let total = |limit: usize| count(limit).saturating_mul(SLOTS);
+fn pool(limits: &Limits, slots: u32) -> PoolingAllocationConfig {
+    let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX / slots);
+    let total = |limit: usize| count(limit).saturating_mul(slots);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(SLOTS)
+    pool.total_component_instances(slots)
         .max_core_instances_per_component(count(limits.instances))
         .max_memories_per_component(count(limits.memories))
         .max_tables_per_component(count(limits.tables))
         .total_core_instances(total(limits.instances))
         .total_memories(total(limits.memories))
         .total_tables(total(limits.tables))
-        .total_stacks(SLOTS)
-        .max_unused_warm_slots(SLOTS)
+        .total_stacks(slots)
+        .max_unused_warm_slots(slots)
         .table_elements(limits.table_entries)
         .max_core_instance_size(16 << 20)
         .max_component_instance_size(16 << 20)

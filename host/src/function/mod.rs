@@ -1,16 +1,22 @@
 //! A loaded guest, and the sandboxes it runs in: where an event meets a guest.
 
-use std::sync::Arc;
+mod batch;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use batch::SharedProgress;
 use bytes::Bytes;
 use tracing::debug;
 
 use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
-use crate::invocation::{FunctionIdentity, Invocation};
+use crate::events::RequestSettings;
+use crate::invocation::{Context, FunctionIdentity, Invocation};
+use crate::runtime_api::{Answer, Responder};
 use crate::sandbox::{Factory, Output};
 use crate::telemetry::Origin;
-use crate::worlds::World;
-use crate::worlds::handler::{Instance, StartError};
+use crate::watchdog::Watched;
+use crate::worlds::{Call, Instance, ResponseMode, StartError, World};
 
 /// How long an instance lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +40,48 @@ impl Isolation {
     }
 }
 
+/// How a batch of records reaches the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Batching {
+    /// Untouched, in one call.
+    #[default]
+    Whole,
+    /// One call per record, so many at a time, each in a sandbox of its own.
+    Record {
+        /// At least 1.
+        at_a_time: usize,
+    },
+}
+
+/// How a function is run, apart from what its sandbox is made of.
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    /// How long an instance lives; `None` leaves the choice to the guest: one that prepares itself is kept.
+    pub isolation: Option<Isolation>,
+    /// How answers leave.
+    pub response_mode: ResponseMode,
+    /// How batches of records reach the guest.
+    pub batching: Batching,
+    /// One call of the guest is stopped after this, if Lambda's deadline is not sooner.
+    pub timeout: Option<Duration>,
+    /// How events become requests.
+    pub http: RequestSettings,
+}
+
 /// What the user deployed: one component and how it is to be run.
 pub struct Function {
+    recipe: Recipe,
+    isolation: Isolation,
+    output: Arc<Output>,
+    slot: Slot,
+}
+
+/// What instances are made from, and how they are called.
+struct Recipe {
     world: World,
     sandboxes: Factory,
-    identity: FunctionIdentity,
-    isolation: Isolation,
-    slot: Slot,
+    identity: Arc<FunctionIdentity>,
+    behaviour: Behaviour,
 }
 
 /// The one instance that may be alive between two events.
@@ -59,16 +100,23 @@ enum Slot {
 type Tenant = Option<String>;
 
 impl Function {
-    /// A function of that component. `None` as isolation leaves the choice to the guest: one that prepares itself is kept.
-    pub fn new(world: World, sandboxes: Factory, identity: FunctionIdentity, isolation: Option<Isolation>) -> Self {
-        let isolation = isolation.unwrap_or(match &world {
-            World::Handler(handler) if handler.has_init() => Isolation::Environment,
-            World::Handler(_) => Isolation::Event,
-        });
+    /// A function of that component.
+    pub fn new(world: World, sandboxes: Factory, identity: &Arc<FunctionIdentity>, behaviour: Behaviour) -> Self {
+        let isolation = match behaviour.isolation {
+            // A program ends with its event.
+            _ if !world.is_reusable() => Isolation::Event,
+            Some(isolation) => isolation,
+            None if world.has_init() => Isolation::Environment,
+            None => Isolation::Event,
+        };
         Self {
-            world,
-            sandboxes,
-            identity,
+            output: sandboxes.output(),
+            recipe: Recipe {
+                world,
+                sandboxes,
+                identity: Arc::clone(identity),
+                behaviour,
+            },
             isolation,
             slot: Slot::Empty,
         }
@@ -79,9 +127,14 @@ impl Function {
         self.isolation
     }
 
+    /// How it is run.
+    pub fn behaviour(&self) -> &Behaviour {
+        &self.recipe.behaviour
+    }
+
     /// What its guests write.
     pub fn output(&self) -> &Arc<Output> {
-        self.sandboxes.output()
+        &self.output
     }
 
     /// Takes down what the last event left and starts the next instance, unless one is kept. Meant for the time when nobody
@@ -96,8 +149,7 @@ impl Function {
             Slot::Empty | Slot::Failed(_) => {}
         }
         self.output().begin(Origin::default());
-        let World::Handler(handler) = &self.world;
-        self.slot = match handler.start(self.sandboxes.store()).await {
+        self.slot = match self.recipe.start(&self.output).await {
             Ok(instance) => Slot::Ready(Box::new(instance), None),
             Err(error) => Slot::Failed(error),
         };
@@ -118,14 +170,27 @@ impl Function {
     }
 
     /// Runs the guest for one event and returns its answer: at most [`MAX_RESPONSE_BYTES`] bytes, otherwise as the guest
-    /// gave them.
+    /// gave them; or what it streamed through `responder`.
     ///
     /// # Errors
     ///
     /// Any [`FunctionError`]. The function stays usable; unless the error is the guest's own, the sandbox is not.
-    pub async fn invoke(&mut self, invocation: &Invocation) -> Result<Bytes, FunctionError> {
+    pub async fn invoke(
+        &mut self,
+        invocation: &Invocation,
+        responder: &Responder,
+        watched: &Watched<'_>,
+    ) -> Result<Answer, FunctionError> {
         let Invocation { context, event } = invocation;
         let event = event.as_ref().map_err(Clone::clone)?;
+        if let Batching::Record { at_a_time } = self.recipe.behaviour.batching
+            && let Some(batch) = batch::divided(event)
+        {
+            let records = self
+                .recipe
+                .invoke_records(&batch, at_a_time, invocation, responder, watched);
+            return Ok(records.await);
+        }
         if self.isolation == Isolation::Tenant
             && matches!(&self.slot, Slot::Ready(_, Some(tenant)) if *tenant != context.tenant_id)
         {
@@ -145,9 +210,11 @@ impl Function {
             request_id: Some(context.request_id.clone()),
             tenant_id: context.tenant_id.clone(),
         });
-        let answer = instance.handle(event, context, &self.identity).await;
+        let Behaviour { response_mode, .. } = self.recipe.behaviour;
+        let call = self.recipe.call(event, context, response_mode, responder);
+        let answer = instance.call(&call).await;
         self.output().flush();
-        let is_reusable = matches!(answer, Ok(_) | Err(FunctionError::Guest { .. }));
+        let is_reusable = instance.is_reusable() && matches!(answer, Ok(_) | Err(FunctionError::Guest { .. }));
         self.slot = match self.isolation {
             Isolation::Environment | Isolation::Tenant if is_reusable => {
                 Slot::Ready(instance, Some(context.tenant_id.clone()))
@@ -155,10 +222,34 @@ impl Function {
             Isolation::Event | Isolation::Environment | Isolation::Tenant => Slot::Spent(instance),
         };
         match answer {
-            Ok(answer) if answer.len() > MAX_RESPONSE_BYTES => Err(FunctionError::ResponseTooLarge {
+            Ok(Answer::Whole(answer)) if answer.len() > MAX_RESPONSE_BYTES => Err(FunctionError::ResponseTooLarge {
                 bytes: Some(answer.len()),
             }),
             other => other,
+        }
+    }
+}
+
+impl Recipe {
+    /// A fresh instance, in a sandbox of its own.
+    async fn start(&self, output: &Arc<Output>) -> Result<Instance, StartError> {
+        self.world.start(self.sandboxes.store(output)).await
+    }
+
+    fn call<'a>(
+        &'a self,
+        event: &'a Bytes,
+        context: &'a Context,
+        mode: ResponseMode,
+        responder: &'a Responder,
+    ) -> Call<'a> {
+        Call {
+            event,
+            context,
+            identity: &self.identity,
+            mode,
+            responder,
+            http: &self.behaviour.http,
         }
     }
 }

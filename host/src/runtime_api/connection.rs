@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -92,7 +92,12 @@ pub(super) fn broken(error: &hyper::Error) -> TransportError {
     TransportError::Broken(format!("{error}{cause}"))
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>, TransportError> {
+/// A fresh connection, driven by a task of its own.
+pub(super) async fn connect<B>(address: &str) -> Result<SendRequest<B>, TransportError>
+where
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
     let failed = |source| TransportError::Connect {
         address: address.to_owned(),
         source,

@@ -5,9 +5,10 @@
 
 mod connection;
 mod extension;
+mod upload;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -19,10 +20,13 @@ use tracing::{error, warn};
 pub use connection::TransportError;
 use connection::{Connection, broken};
 pub use extension::Extension;
+use upload::Upload;
+pub use upload::{BrokenOff, Consumed, StreamBody, beginning_with};
 use wire::{EventIdentity, NextHeaders, Refusal, Requests};
 
 use crate::config::RuntimeApi;
 use crate::error::{ErrorReport, FunctionError};
+use crate::function::SharedProgress;
 use crate::invocation::{Context, Deadline, DeadlinePolicy, Invocation};
 
 /// How long `/next` is retried while the API cannot be reached or answers nonsense.
@@ -68,10 +72,17 @@ pub enum Error {
 /// A client of the Runtime API, on one connection.
 pub struct Client {
     connection: Connection,
-    requests: Requests,
-    response_content_type: HeaderValue,
+    endpoint: Arc<Endpoint>,
     policy: DeadlinePolicy,
     max_event_bytes: u64,
+}
+
+/// What every request and every answer needs to know.
+#[derive(Debug)]
+struct Endpoint {
+    address: String,
+    requests: Requests,
+    response_content_type: Option<HeaderValue>,
 }
 
 impl Client {
@@ -83,8 +94,11 @@ impl Client {
         } = config;
         Self {
             connection: Connection::new(address),
-            requests: Requests::new(address),
-            response_content_type: wire::content_type(response_content_type),
+            endpoint: Arc::new(Endpoint {
+                address: address.clone(),
+                requests: Requests::new(address),
+                response_content_type: response_content_type.as_deref().map(wire::content_type),
+            }),
             policy: policy.clone(),
             max_event_bytes,
         }
@@ -102,7 +116,7 @@ impl Client {
         let mut pause = FIRST_PAUSE;
         let mut trying_since: Option<Instant> = None;
         loop {
-            let failure = match self.connection.send(self.requests.next()).await {
+            let failure = match self.connection.send(self.endpoint.requests.next()).await {
                 Ok(response) if response.status() == StatusCode::OK => match NextHeaders::parse(response.headers()) {
                     Ok(headers) => return self.read_event(headers, response.into_body()).await,
                     Err(reason) => {
@@ -167,18 +181,23 @@ impl Client {
             }
             Err(error) => return Err(Error::EventLost(broken(&error).to_string())),
         };
-        let responder = Responder {
-            identity: Arc::new(identity),
-            trace_id: trace_id.clone(),
-        };
         let context = Context {
-            request_id: responder.identity.request_id.clone(),
+            request_id: identity.request_id.clone(),
             deadline,
             invoked_function_arn,
             trace_id,
             client_context,
             identity: cognito_identity,
             tenant_id,
+        };
+        let responder = Responder {
+            exchange: Arc::new(Exchange {
+                identity,
+                trace_id: context.trace_id.clone(),
+                endpoint: Arc::clone(&self.endpoint),
+                stage: Mutex::new(Stage::Open),
+                progress: OnceLock::new(),
+            }),
         };
         Ok((Invocation { context, event }, responder))
     }
@@ -189,14 +208,14 @@ impl Client {
         let post = async {
             let response = self
                 .connection
-                .send(self.requests.init_error(report, body(report.to_json())))
+                .send(self.endpoint.requests.init_error(report, body(report.to_json())))
                 .await?;
             let status = response.status();
             if status == StatusCode::PAYLOAD_TOO_LARGE {
                 self.connection.close();
                 return self
                     .connection
-                    .send(self.requests.init_error(report, body(report.to_short_json())))
+                    .send(self.endpoint.requests.init_error(report, body(report.to_short_json())))
                     .await;
             }
             Ok(response)
@@ -225,7 +244,7 @@ impl Client {
         call: &'static str,
         request: impl Fn(&Requests) -> Request<Full<Bytes>>,
     ) -> Result<Posted, Error> {
-        let first = self.connection.send(request(&self.requests)).await;
+        let first = self.connection.send(request(&self.endpoint.requests)).await;
         match first {
             Ok(response) => self.judge(call, response, false).await,
             Err(error) => {
@@ -234,7 +253,7 @@ impl Client {
                     error = &error as &dyn std::error::Error,
                     "posting the answer again"
                 );
-                match self.connection.send(request(&self.requests)).await {
+                match self.connection.send(request(&self.endpoint.requests)).await {
                     Ok(response) => self.judge(call, response, true).await,
                     Err(source) => Err(Error::Transport { call, source }),
                 }
@@ -242,7 +261,6 @@ impl Client {
         }
     }
 
-    /// The decision table of the runtime contract, §1.9, for answers.
     async fn judge(
         &mut self,
         call: &'static str,
@@ -261,15 +279,7 @@ impl Client {
             return Ok(Posted::Accepted);
         }
         let reason = self.read_refusal(response).await;
-        match status {
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if is_retry => Ok(Posted::Accepted),
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::GONE => {
-                error!(call, status = status.as_u16(), reason, "Lambda did not take the answer");
-                Ok(Posted::Refused)
-            }
-            StatusCode::PAYLOAD_TOO_LARGE => Ok(Posted::TooLarge(reason)),
-            _ => Err(Error::Refused { call, status, reason }),
-        }
+        judge(call, status, reason, is_retry)
     }
 
     async fn read_refusal(&mut self, response: Response<Incoming>) -> String {
@@ -277,15 +287,19 @@ impl Client {
             self.connection.close();
             return "the body could not be read".to_owned();
         };
-        let Refusal {
-            error_type,
-            error_message,
-        } = Refusal::parse(&body);
-        if error_type.is_empty() {
-            error_message
-        } else {
-            format!("{error_type}: {error_message}")
-        }
+        refusal_text(&body)
+    }
+}
+
+fn refusal_text(body: &[u8]) -> String {
+    let Refusal {
+        error_type,
+        error_message,
+    } = Refusal::parse(body);
+    if error_type.is_empty() {
+        error_message
+    } else {
+        format!("{error_type}: {error_message}")
     }
 }
 
@@ -295,39 +309,150 @@ enum Posted {
     TooLarge(String),
 }
 
-/// The right and the means to answer one event, once.
-#[derive(Debug)]
-pub struct Responder {
-    identity: Arc<EventIdentity>,
-    trace_id: Option<String>,
+/// The decision table of the runtime contract, §1.9, for answers.
+fn judge(call: &'static str, status: StatusCode, reason: String, is_retry: bool) -> Result<Posted, Error> {
+    match status {
+        status if status.is_success() => Ok(Posted::Accepted),
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if is_retry => Ok(Posted::Accepted),
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::GONE => {
+            error!(call, status = status.as_u16(), reason, "Lambda did not take the answer");
+            Ok(Posted::Refused)
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Ok(Posted::TooLarge(reason)),
+        _ => Err(Error::Refused { call, status, reason }),
+    }
 }
 
-impl Responder {
-    /// A second responder for the same event, to be used only by whoever has won the right to answer it from the
-    /// [`Watch`](crate::watchdog::Watch).
-    pub fn understudy(&self) -> Self {
-        Self {
-            identity: Arc::clone(&self.identity),
-            trace_id: self.trace_id.clone(),
-        }
-    }
+/// The right and the means to answer one event, once.
+///
+/// A clone is an understudy: to be used only by whoever has won the right to answer from the
+/// [`Watch`](crate::watchdog::Watch).
+#[derive(Debug, Clone)]
+pub struct Responder {
+    exchange: Arc<Exchange>,
+}
 
+#[derive(Debug)]
+struct Exchange {
+    identity: EventIdentity,
+    trace_id: Option<String>,
+    endpoint: Arc<Endpoint>,
+    stage: Mutex<Stage>,
+    progress: OnceLock<SharedProgress>,
+}
+
+/// How far the answer is.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing of it has been sent.
+    Open,
+    /// A stream is on its way; an error would have to end it.
+    Streaming(Upload),
+    /// It is given, or being given.
+    Closed,
+}
+
+/// What an answer consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// These bytes.
+    Whole(Bytes),
+    /// What has gone through [`Responder::stream`].
+    Streamed,
+}
+
+/// The `Content-Type` of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamType {
+    /// Bytes, of the type that is configured, else `application/octet-stream`.
+    Bytes,
+    /// An HTTP response behind its prelude (runtime contract §3.4).
+    Http,
+}
+
+/// A stream cannot begin: somebody else answers the event, or the system is out of threads.
+#[derive(Debug, thiserror::Error)]
+#[error("the response stream cannot begin: {0}")]
+pub struct StreamRefused(String);
+
+impl Responder {
     /// The event's request id.
     pub fn request_id(&self) -> &str {
-        &self.identity.request_id
+        &self.exchange.identity.request_id
     }
 
-    /// Posts the guest's answer.
+    /// The event is a batch, and this is how far it is.
+    pub fn set_progress(&self, progress: SharedProgress) {
+        // An event is run once.
+        let _ = self.exchange.progress.set(progress);
+    }
+
+    /// How far the event's batch is, if it is one that is run record by record.
+    pub fn progress(&self) -> Option<&SharedProgress> {
+        self.exchange.progress.get()
+    }
+
+    /// Begins a streamed answer, which lasts until `body` ends, or until [`Self::respond`] or [`Self::fail`].
+    ///
+    /// # Errors
+    ///
+    /// [`StreamRefused`].
+    pub fn stream(&self, stream_type: StreamType, body: StreamBody) -> Result<Consumed, StreamRefused> {
+        let Exchange {
+            identity,
+            endpoint,
+            stage,
+            trace_id: _,
+            progress: _,
+        } = &*self.exchange;
+        let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*stage {
+            Stage::Open => {}
+            Stage::Streaming(_) => return Err(StreamRefused("one has begun already".to_owned())),
+            Stage::Closed => return Err(StreamRefused("the event is answered".to_owned())),
+        }
+        let content_type = match stream_type {
+            StreamType::Http => HeaderValue::from_static("application/vnd.awslambda.http-integration-response"),
+            StreamType::Bytes => endpoint
+                .response_content_type
+                .clone()
+                .unwrap_or(HeaderValue::from_static("application/octet-stream")),
+        };
+        let (upload, consumed) = Upload::start(&endpoint.address, body, |body| {
+            endpoint.requests.streaming_response(identity, content_type, body)
+        })
+        .map_err(|error| StreamRefused(format!("no thread for it: {error}")))?;
+        *stage = Stage::Streaming(upload);
+        Ok(consumed)
+    }
+
+    fn close(&self) -> Stage {
+        let mut stage = self.exchange.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut stage, Stage::Closed)
+    }
+
+    /// Posts the guest's answer, or ends the stream that was the answer.
     ///
     /// # Errors
     ///
     /// [`Error`] where only an exit helps. An answer that Lambda refuses for this event alone is logged.
-    pub async fn respond(self, client: &mut Client, answer: Bytes) -> Result<(), Error> {
+    pub async fn respond(self, client: &mut Client, answer: Answer) -> Result<(), Error> {
+        let stage = self.close();
+        let answer = match (answer, stage) {
+            (Answer::Streamed, Stage::Streaming(upload)) => return end_stream(upload, Ok(())).await,
+            // A stream without a first byte is an answer without one.
+            (Answer::Streamed, Stage::Open | Stage::Closed) => Bytes::new(),
+            (Answer::Whole(answer), Stage::Open | Stage::Closed | Stage::Streaming(_)) => answer,
+        };
         let size = answer.len();
-        let content_type = client.response_content_type.clone();
+        let Exchange { identity, endpoint, .. } = &*self.exchange;
+        let content_type = endpoint
+            .response_content_type
+            .clone()
+            .unwrap_or(HeaderValue::from_static("application/json"));
         let posted = client
             .post("POST response", |requests| {
-                requests.response(&self.identity, content_type.clone(), Full::new(answer.clone()))
+                requests.response(identity, content_type.clone(), Full::new(answer.clone()))
             })
             .await?;
         if let Posted::TooLarge(reason) = posted {
@@ -337,16 +462,21 @@ impl Responder {
         Ok(())
     }
 
-    /// Posts an error report; a smaller one if Lambda finds it too large.
+    /// Posts an error report; a smaller one if Lambda finds it too large. A stream that has begun is ended by the report
+    /// instead.
     ///
     /// # Errors
     ///
     /// As [`Self::respond`].
     pub async fn fail(self, client: &mut Client, report: &ErrorReport) -> Result<(), Error> {
+        if let Stage::Streaming(upload) = self.close() {
+            return end_stream(upload, Err(report.clone())).await;
+        }
+        let Exchange { identity, trace_id, .. } = &*self.exchange;
         for json in [report.to_json(), report.to_short_json()] {
             let posted = client
                 .post("POST error", |requests| {
-                    requests.error(&self.identity, self.trace_id.as_deref(), report, body(json.clone()))
+                    requests.error(identity, trace_id.as_deref(), report, body(json.clone()))
                 })
                 .await?;
             match posted {
@@ -361,6 +491,23 @@ impl Responder {
         }
         Ok(())
     }
+}
+
+/// Tells an upload how the guest ended, and waits for what Lambda says to all of it.
+async fn end_stream(upload: Upload, verdict: Result<(), ErrorReport>) -> Result<(), Error> {
+    const CALL: &str = "POST response (streaming)";
+    // An upload that Lambda has refused, or a guest's body that has ended, takes no verdict any more.
+    let _ = upload.verdict.send(verdict);
+    let answered = upload
+        .answered
+        .await
+        .unwrap_or_else(|_| Err(TransportError::Broken("the upload's thread ended early".to_owned())));
+    let (status, body) = answered.map_err(|source| Error::Transport { call: CALL, source })?;
+    let posted = judge(CALL, status, refusal_text(&body), false)?;
+    if let Posted::TooLarge(reason) = posted {
+        error!(reason, "the streamed response is larger than Lambda takes");
+    }
+    Ok(())
 }
 
 fn body(bytes: Vec<u8>) -> Full<Bytes> {

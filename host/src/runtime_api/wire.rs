@@ -1,7 +1,11 @@
 //! Paths, headers and bodies of the Runtime API (version 2018-06-01), to and from our types. Pure.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Request};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::{HeaderName, Method, Request};
 use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -18,6 +22,8 @@ const CLIENT_CONTEXT: &str = "lambda-runtime-client-context";
 const IDENTITY: &str = "lambda-runtime-cognito-identity";
 const TENANT_ID: &str = "lambda-runtime-aws-tenant-id";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 const XRAY_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
 const EXTENSION_NAME: &str = "lambda-extension-name";
 const EXTENSION_ID: &str = "lambda-extension-identifier";
@@ -135,6 +141,26 @@ impl Requests {
         request
     }
 
+    /// As [`Self::response`], chunked, with the error in trailers should it come to one.
+    pub(super) fn streaming_response<B: Body>(
+        &self,
+        identity: &EventIdentity,
+        content_type: HeaderValue,
+        body: B,
+    ) -> Request<B> {
+        let mut request = self.response(identity, content_type, body);
+        let headers = request.headers_mut();
+        headers.insert(RESPONSE_MODE, HeaderValue::from_static("streaming"));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        headers.insert(
+            TRAILER,
+            HeaderValue::from_static("Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"),
+        );
+        // The connection is not used again (runtime contract §3.2).
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+
     pub(super) fn error<B: Body>(
         &self,
         identity: &EventIdentity,
@@ -218,6 +244,18 @@ fn describe<B>(request: &mut Request<B>, report: &ErrorReport) {
     request
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+/// What ends a stream that failed (runtime contract §3.2).
+pub(super) fn error_trailers(report: &ErrorReport) -> HeaderMap {
+    let value = |text: String| HeaderValue::try_from(text).expect("letters, digits, `.`, `+`, `/` and `=`");
+    HeaderMap::from_iter([
+        (HeaderName::from_static(ERROR_TYPE), value(report.header_type())),
+        (
+            HeaderName::from_static(ERROR_BODY),
+            value(BASE64_STANDARD.encode(report.to_json())),
+        ),
+    ])
 }
 
 /// One line of ASCII JSON (runtime contract §4.4). A report is capped, so the cause stays far below Lambda's 64 KiB.

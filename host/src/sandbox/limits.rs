@@ -27,8 +27,25 @@ pub struct Limits {
     pub random_bytes: u64,
     /// Output to stdout and stderr per event, in bytes; the rest is cut off with a notice.
     pub output_bytes: u64,
-    /// The largest event taken from Lambda, in bytes.
-    pub event_bytes: u64,
+}
+
+impl Limits {
+    /// What is enough for sandboxes of both kinds.
+    pub fn largest(self, other: &Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            memories: self.memories.max(other.memories),
+            tables: self.tables.max(other.tables),
+            table_entries: self.table_entries.max(other.table_entries),
+            instances: self.instances.max(other.instances),
+            stack_bytes: self.stack_bytes.max(other.stack_bytes),
+            handles: self.handles.max(other.handles),
+            resources: self.resources.max(other.resources),
+            host_call_bytes: self.host_call_bytes.max(other.host_call_bytes),
+            random_bytes: self.random_bytes.max(other.random_bytes),
+            output_bytes: self.output_bytes.max(other.output_bytes),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -45,7 +62,6 @@ impl Default for Limits {
             host_call_bytes: 8 << 20,
             random_bytes: 64 << 10,
             output_bytes: 1 << 20,
-            event_bytes: 32 << 20,
         }
     }
 }

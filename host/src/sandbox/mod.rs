@@ -1,32 +1,60 @@
 //! One store with its WASI context and its limits: everything that one guest instance can see and use.
 //!
 //! Only this module makes stores, so a limit that is set here is set everywhere. What the guest may see is in [`wasi`], what
-//! it may use in [`limits`], what it prints in [`output`], and its `/tmp` in [`tmp`].
+//! it may use in [`limits`], what it prints in [`output`], what a program reads and answers in [`stdio`], its `/tmp` in [`tmp`],
+//! and what may leave over HTTP in [`outbound`].
 
+mod http;
 mod limits;
+pub mod outbound;
 mod output;
+mod stdio;
 mod tmp;
 mod wasi;
 
 use std::sync::Arc;
 
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
 pub use limits::Limits;
+use outbound::Outbound;
 pub use output::Output;
+pub use stdio::Stdout;
 pub use tmp::Workspace;
 pub use wasi::State;
 
+use crate::engine::Features;
 use crate::telemetry::Log;
 
-/// Makes sandboxes. Everything that they share is made once, in Init.
+/// What guests of one function can see of the world, the same for every event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visible {
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Program name and arguments.
+    pub arguments: Vec<String>,
+    /// Where stdin and stdout lead.
+    pub stdio: Stdio,
+}
+
+/// Where a guest's stdin and stdout lead. Stderr always becomes log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdio {
+    /// Stdin is closed, stdout becomes log lines.
+    Log,
+    /// Stdin is the event, stdout the answer.
+    Event,
+}
+
+/// Makes the sandboxes of one function. Everything that they share is made once, in Init.
 pub struct Factory {
     engine: Engine,
     limits: Limits,
-    environment: Arc<Vec<(String, String)>>,
+    visible: Arc<Visible>,
     workspace: Arc<Workspace>,
-    output: Arc<Output>,
+    outbound: Arc<Outbound>,
+    log: Arc<Log>,
 }
 
 impl Factory {
@@ -34,36 +62,38 @@ impl Factory {
     pub fn new(
         engine: &Engine,
         limits: &Limits,
-        environment: &Arc<Vec<(String, String)>>,
-        workspace: Workspace,
+        visible: Visible,
+        outbound: Outbound,
+        workspace: &Arc<Workspace>,
         log: &Arc<Log>,
     ) -> Self {
         Self {
             engine: engine.clone(),
             limits: limits.clone(),
-            environment: Arc::clone(environment),
-            workspace: Arc::new(workspace),
-            output: Arc::new(Output::new(Arc::clone(log), limits.output_bytes)),
+            visible: Arc::new(visible),
+            workspace: Arc::clone(workspace),
+            outbound: Arc::new(outbound),
+            log: Arc::clone(log),
         }
     }
 
-    /// What the guests write. They share it, because they run one at a time.
-    pub fn output(&self) -> &Arc<Output> {
-        &self.output
+    /// A place for what guests write, one guest at a time.
+    pub fn output(&self) -> Arc<Output> {
+        Arc::new(Output::new(Arc::clone(&self.log), self.limits.output_bytes))
     }
 
-    /// A linker that offers what a sandbox grants.
+    /// A linker that offers what a sandbox grants to that component.
     ///
     /// # Errors
     ///
     /// Of the engine, if two definitions collide.
-    pub fn linker(&self) -> wasmtime::Result<Linker<State>> {
-        wasi::linker(&self.engine)
+    pub fn linker(&self, component: &Component, features: Features) -> wasmtime::Result<Linker<State>> {
+        wasi::linker(&self.engine, component, features)
     }
 
-    /// A fresh store: nothing of an earlier guest is in it.
-    pub fn store(&self) -> Store<State> {
-        let state = State::new(&self.limits, &self.environment, &self.workspace, &self.output);
+    /// A fresh store: nothing of an earlier guest is in it. What its guest writes goes to `output`.
+    pub fn store(&self, output: &Arc<Output>) -> Store<State> {
+        let state = State::new(&self.limits, &self.visible, &self.workspace, &self.outbound, output);
         let mut store = Store::new(&self.engine, state);
         store.limiter(State::limiter);
         store.set_hostcall_fuel(self.limits.host_call_bytes);

@@ -1,73 +1,116 @@
-//! What a guest can see: WASI 0.2 with a private `/tmp`, a filtered environment, closed stdin, and no network.
+//! What a guest can see: WASI 0.2 and 0.3 with a private `/tmp`, a filtered environment, and no network but what is granted.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use tracing::error;
-use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Result};
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView, p3};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::http::Hooks;
 use super::limits::{Limiter, Limits};
+use super::outbound::Outbound;
 use super::output::{Output, OutputEnd};
+use super::stdio::{Stdin, Stdout};
 use super::tmp::{GuestTmp, Workspace};
+use super::{Stdio, Visible};
+use crate::engine::Features;
 use crate::telemetry::Stream;
-
-/// Lambda's name for the trace header of the current event.
-const TRACE_VARIABLE: &str = "_X_AMZN_TRACE_ID";
 
 /// The host's side of one sandbox.
 pub struct State {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
     table: ResourceTable,
     limiter: Limiter,
-    environment: Arc<Vec<(String, String)>>,
-    trace_id: Option<String>,
+    visible: Arc<Visible>,
+    /// Variables of the current event.
+    event_variables: Vec<(String, String)>,
     tmp: GuestTmp,
     output: Arc<Output>,
+    stdin: Stdin,
+    stdout: Stdout,
+    is_abandoned: bool,
 }
 
 impl State {
     pub(super) fn new(
         limits: &Limits,
-        environment: &Arc<Vec<(String, String)>>,
+        visible: &Arc<Visible>,
         workspace: &Arc<Workspace>,
+        outbound: &Arc<Outbound>,
         output: &Arc<Output>,
     ) -> Self {
         let end = |stream| OutputEnd {
             output: Arc::clone(output),
             stream,
         };
+        let (stdin, stdout) = (Stdin::default(), Stdout::default());
         // The builder's defaults are a closed stdin, no arguments, no variables, no preopens and no network. Host calls may
         // block this thread: it serves one guest at a time, and the watchdog watches it from another one.
-        let wasi = WasiCtxBuilder::new()
-            .allow_blocking_current_thread(true)
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.allow_blocking_current_thread(true)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(limits.random_bytes)
-            .stdout(end(Stream::Stdout))
-            .stderr(end(Stream::Stderr))
-            .build();
+            .stderr(end(Stream::Stderr));
+        match visible.stdio {
+            Stdio::Log => wasi.stdout(end(Stream::Stdout)),
+            Stdio::Event => wasi.stdin(stdin.clone()).stdout(stdout.clone()),
+        };
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
-            wasi,
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            hooks: Hooks::new(outbound),
             table,
             limiter: Limiter::new(limits),
-            environment: Arc::clone(environment),
-            trace_id: None,
+            visible: Arc::clone(visible),
+            event_variables: Vec::new(),
             tmp: GuestTmp::new(workspace),
             output: Arc::clone(output),
+            stdin,
+            stdout,
+            is_abandoned: false,
         }
     }
 
-    /// Gives the sandbox to one event.
-    pub fn begin(&mut self, trace_id: Option<String>) {
-        self.trace_id = trace_id;
+    /// Gives the sandbox to one event, which ends at `deadline` and has variables of its own.
+    pub fn begin(&mut self, deadline: Instant, variables: Vec<(String, String)>) {
+        self.hooks.set_deadline(deadline);
+        self.event_variables = variables;
         self.limiter.begin();
+    }
+
+    /// Lets go of everything that the host holds for the guest, which must not run any more.
+    pub fn abandon_resources(&mut self) {
+        self.table = ResourceTable::new();
+        self.is_abandoned = true;
+    }
+
+    /// Whether the guest has lost its resources.
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned
+    }
+
+    /// What a program reads.
+    pub fn set_stdin(&mut self, event: Bytes) {
+        self.stdin.set(event);
+    }
+
+    /// Where a program's answer goes.
+    pub fn stdout(&self) -> &Stdout {
+        &self.stdout
     }
 
     /// What the guest writes.
@@ -95,18 +138,35 @@ impl State {
     }
 }
 
-/// A linker with everything a sandbox grants. Sockets are linked, because toolchains import them into guests that never use
-/// them, and refuse when called.
-pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+/// A linker with everything that a sandbox offers to this component. Sockets and outgoing HTTP are linked, because toolchains
+/// import them into guests that never use them, and refuse when called unless they are granted.
+pub(super) fn linker(engine: &Engine, component: &Component, features: Features) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    if imports_http(engine, component) {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    }
     // Two interfaces are our own: an environment that changes from event to event while a sandbox waits for its event, and a
     // `/tmp` that costs nothing until it is asked for.
     linker.allow_shadowing(true);
     environment::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     preopens::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    if features.component_model_async {
+        p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        p3::bindings::cli::environment::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+        p3::bindings::filesystem::preopens::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    }
     linker.allow_shadowing(false);
     Ok(linker)
+}
+
+/// Whether the component knows HTTP at all. A handler that does not is spared the cost of linking it.
+fn imports_http(engine: &Engine, component: &Component) -> bool {
+    let component_type = component.component_type();
+    component_type
+        .imports(engine)
+        .any(|(name, item)| name.starts_with("wasi:http/") && matches!(item.ty, ComponentItem::ComponentInstance(_)))
 }
 
 impl WasiView for State {
@@ -118,17 +178,24 @@ impl WasiView for State {
     }
 }
 
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
 impl environment::Host for State {
     fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
-        let trace = self
-            .trace_id
-            .iter()
-            .map(|trace_id| (TRACE_VARIABLE.to_owned(), trace_id.clone()));
-        Ok(self.environment.iter().cloned().chain(trace).collect())
+        let variables = self.visible.environment.iter();
+        Ok(variables.chain(&self.event_variables).cloned().collect())
     }
 
     fn get_arguments(&mut self) -> Result<Vec<String>> {
-        Ok(vec!["handler".to_owned()])
+        Ok(self.visible.arguments.clone())
     }
 
     fn initial_cwd(&mut self) -> Result<Option<String>> {
@@ -152,5 +219,25 @@ impl preopens::Host for State {
         let directory = Dir::new(directory, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);
         let descriptor = self.table.push(Descriptor::Dir(directory))?;
         Ok(vec![(descriptor, "/tmp".to_owned())])
+    }
+}
+
+impl p3::bindings::cli::environment::Host for State {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        environment::Host::get_environment(self)
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        environment::Host::get_arguments(self)
+    }
+
+    fn get_initial_cwd(&mut self) -> Result<Option<String>> {
+        environment::Host::initial_cwd(self)
+    }
+}
+
+impl p3::bindings::filesystem::preopens::Host for State {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        preopens::Host::get_directories(self)
     }
 }

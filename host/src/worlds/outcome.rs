@@ -27,10 +27,7 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
     state.output().flush();
     let last_output = state.output().last_words();
     if let Some(I32Exit(status)) = error.downcast_ref() {
-        return FunctionError::Exit {
-            status: *status,
-            last_output,
-        };
+        return exit(*status, store);
     }
     if let Some(limit_bytes) = state.refused_memory() {
         return FunctionError::OutOfMemory {
@@ -60,6 +57,16 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
         reason: message,
         last_output,
         frames: frames(error),
+    }
+}
+
+/// The guest ended itself with that status.
+pub(super) fn exit(status: i32, store: &Store<State>) -> FunctionError {
+    let output = store.data().output();
+    output.flush();
+    FunctionError::Exit {
+        status,
+        last_output: output.last_words(),
     }
 }
 

@@ -1,0 +1,80 @@
+//! Which parts of WebAssembly are switched on. Most advisories against the engine concern what stock toolchains do not use.
+
+use wasmtime::Config;
+
+/// What a component needs beyond the features of stock toolchains. An artifact's stamp records it, and the component runs in
+/// an engine that has just that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Features {
+    /// Streams, futures and asynchronous functions of the component model, on which WASI 0.3 is built.
+    pub component_model_async: bool,
+}
+
+impl Features {
+    /// Their names, for the log and for reports.
+    pub fn names(self) -> Vec<&'static str> {
+        let Self { component_model_async } = self;
+        [("component-model-async", component_model_async)]
+            .into_iter()
+            .filter_map(|(name, is_on)| is_on.then_some(name))
+            .collect()
+    }
+
+    /// What the component in `bytes` needs. An invalid one needs nothing; the compiler will say what is wrong with it.
+    #[cfg(feature = "compiler")]
+    pub fn needed_by(bytes: &[u8]) -> Self {
+        use wasmparser::{Validator, WasmFeatures};
+        let is_valid = |features| Validator::new_with_features(features).validate_all(bytes).is_ok();
+        let everything = WasmFeatures::all();
+        let without = everything.difference(WasmFeatures::CM_ASYNC);
+        Self {
+            component_model_async: imports_wasi_0_3(bytes) || (!is_valid(without) && is_valid(everything)),
+        }
+    }
+}
+
+/// The host offers the interfaces of WASI 0.3 only together with the features that most of them use.
+#[cfg(feature = "compiler")]
+fn imports_wasi_0_3(bytes: &[u8]) -> bool {
+    use wasmparser::{Parser, Payload};
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's enum grows with the format")]
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentImportSection(imports)) if depth == 0 => {
+                let is_0_3 = |name: &str| name.starts_with("wasi:") && name.contains("@0.3.");
+                if imports.into_iter().flatten().any(|import| is_0_3(import.name.name)) {
+                    return true;
+                }
+            }
+            Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
+    false
+}
+
+/// The features of stock toolchains, and those.
+pub(super) fn configure(config: &mut Config, features: Features) {
+    let Features { component_model_async } = features;
+    config
+        .wasm_component_model(true)
+        .wasm_bulk_memory(true)
+        .wasm_multi_value(true)
+        .wasm_reference_types(true)
+        .wasm_simd(true)
+        .wasm_component_model_async(component_model_async)
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_threads(false)
+        .concurrency_support(component_model_async)
+        .gc_support(false);
+}

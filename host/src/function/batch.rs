@@ -1,0 +1,177 @@
+//! Runs a batch record by record: one call, one sandbox and one verdict for each.
+//!
+//! What has succeeded so far is kept where the watchdog finds it, so that a record that never returns takes nothing with it:
+//! the watchdog then answers with what is not done.
+
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tracing::{error, info, warn};
+
+use super::Recipe;
+use crate::error::FunctionError;
+use crate::events::batch::{Batch, Progress, Tally, Undivided, record_outcome};
+use crate::invocation::{Context, Invocation};
+use crate::manifest::ResponseMode;
+use crate::runtime_api::{Answer, Responder};
+use crate::telemetry::Origin;
+use crate::watchdog::Watched;
+
+/// How far a batch is, for the worker and for whoever answers in its place.
+#[derive(Debug, Clone)]
+pub struct SharedProgress(Arc<Mutex<Progress>>);
+
+impl SharedProgress {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the batch where it is: the answer that names everything that has not succeeded, and how many did what.
+    pub fn give_up(&self) -> (Bytes, Tally) {
+        let mut progress = self.lock();
+        progress.give_up();
+        (progress.answer(), progress.tally())
+    }
+}
+
+/// The batch in an event, if its records can be run and reported one by one.
+pub(super) fn divided(event: &Bytes) -> Option<Batch> {
+    match Batch::parse(event) {
+        Ok(batch) => Some(batch),
+        Err(Undivided::NoBatch) => None,
+        Err(Undivided::Unreportable(reason)) => {
+            warn!(
+                reason,
+                "the batch goes to the guest as a whole, because its records cannot be reported one by one"
+            );
+            None
+        }
+    }
+}
+
+impl Recipe {
+    /// Calls the guest once for each record, `at_a_time` of them together, and answers with those that failed.
+    pub(super) async fn invoke_records(
+        &self,
+        batch: &Batch,
+        at_a_time: usize,
+        invocation: &Invocation,
+        responder: &Responder,
+        watched: &Watched<'_>,
+    ) -> Answer {
+        let limit = NonZeroUsize::new(at_a_time).unwrap_or(NonZeroUsize::MIN);
+        let progress = SharedProgress(Arc::new(Mutex::new(Progress::new(batch, limit))));
+        responder.set_progress(progress.clone());
+        let context = &invocation.context;
+        let mut running = FuturesUnordered::new();
+        let mut deadlines = Deadlines::new(context.deadline.instant);
+        loop {
+            while let Some(index) = self.start_record(&progress, context.deadline.instant) {
+                deadlines.begin(index, self.behaviour.timeout);
+                let record: Pin<Box<dyn Future<Output = _> + Send + '_>> =
+                    Box::pin(async move { (index, self.run_record(batch, index, context, responder).await) });
+                running.push(record);
+            }
+            watched.move_to(deadlines.next());
+            let Some((index, succeeded)) = running.next().await else {
+                break;
+            };
+            deadlines.end(index);
+            progress.lock().finished(index, succeeded);
+        }
+        // Not before the last answer is in: an expired record must not be taken for one that is still under way.
+        watched.move_to(context.deadline.instant);
+        let (answer, tally) = progress.give_up();
+        let Tally {
+            succeeded,
+            failed,
+            not_run,
+        } = tally;
+        info!(
+            records = batch.len(),
+            succeeded, failed, not_run, "ran the batch record by record"
+        );
+        Answer::Whole(answer)
+    }
+
+    /// The next record that may run, if there is time for it.
+    fn start_record(&self, progress: &SharedProgress, deadline: Instant) -> Option<usize> {
+        let mut progress = progress.lock();
+        if Instant::now() >= deadline {
+            progress.give_up();
+        }
+        progress.start()
+    }
+
+    async fn run_record(&self, batch: &Batch, index: usize, context: &Context, responder: &Responder) -> bool {
+        let identifier = batch.identifier(index);
+        let event = batch.event(index);
+        let output = self.sandboxes.output();
+        output.begin(Origin {
+            request_id: Some(context.request_id.clone()),
+            tenant_id: context.tenant_id.clone(),
+        });
+        let outcome = async {
+            let mut instance = self.start(&output).await?;
+            let call = self.call(&event, context, ResponseMode::Buffered, responder);
+            instance.call(&call).await
+        };
+        let outcome: Result<Answer, FunctionError> = outcome.await;
+        output.flush();
+        let failure = match outcome {
+            Ok(Answer::Whole(answer)) => match record_outcome(&answer, identifier) {
+                Ok(()) => return true,
+                Err(reason) => FunctionError::Guest {
+                    error_type: "Function.RecordFailed".to_owned(),
+                    message: reason.to_string(),
+                    stack_trace: Vec::new(),
+                },
+            },
+            Ok(Answer::Streamed) => unreachable!("records are answered in whole"),
+            Err(error) => error,
+        };
+        let report = failure.report();
+        error!(
+            record = identifier,
+            error_type = report.error_type,
+            error_message = report.error_message,
+            stack_trace = report.stack_trace.join("\n"),
+            "a record of the batch failed"
+        );
+        false
+    }
+}
+
+/// When the records under way have to be done.
+struct Deadlines {
+    event: Instant,
+    records: Vec<(usize, Instant)>,
+}
+
+impl Deadlines {
+    fn new(event: Instant) -> Self {
+        Self {
+            event,
+            records: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, index: usize, timeout: Option<Duration>) {
+        let deadline = timeout.map_or(self.event, |timeout| self.event.min(Instant::now() + timeout));
+        self.records.push((index, deadline));
+    }
+
+    fn end(&mut self, index: usize) {
+        self.records.retain(|(record, _)| *record != index);
+    }
+
+    fn next(&self) -> Instant {
+        let deadlines = self.records.iter().map(|(_, deadline)| *deadline);
+        deadlines.min().unwrap_or(self.event)
+    }
+}
