@@ -32,27 +32,28 @@ fn main() {
     watch(workspace);
     require_target();
 
-    let examples = programs(&workspace.join("examples"), |entry| entry.join("Cargo.toml").is_file());
-    let guests = programs(&workspace.join("tests/guests/src/bin"), Path::is_file);
-
-    let packages = examples
+    let crates = entries(&workspace.join("examples"), |entry| entry.join("Cargo.toml").is_file());
+    let examples = crates
         .iter()
-        .flat_map(|name| ["--package", name.as_str()])
+        .flat_map(|example| programs_of(example))
+        .collect::<Vec<_>>();
+    let guests = programs_in(&workspace.join("tests/guests/src/bin"));
+
+    let packages = crates
+        .iter()
+        .flat_map(|example| ["--package".to_owned(), name_of(example)])
         .collect::<Vec<_>>();
     build(workspace, &target, "release", &packages);
-    build(workspace, &target, "guest", &["--package", "orlop-test-guests"]);
+    build(
+        workspace,
+        &target,
+        "guest",
+        &["--package".to_owned(), "orlop-test-guests".to_owned()],
+    );
 
     let built = target.join(TARGET);
-    let describe_example = |name: &str| first_line(&workspace.join("examples").join(name).join("src/main.rs"));
-    let describe_guest =
-        |name: &str| first_line(&workspace.join("tests/guests/src/bin").join(name).with_extension("rs"));
-    write_module(
-        &out.join("examples.rs"),
-        &examples,
-        &built.join("release"),
-        describe_example,
-    );
-    write_module(&out.join("guests.rs"), &guests, &built.join("guest"), describe_guest);
+    write_module(&out.join("examples.rs"), &examples, &built.join("release"));
+    write_module(&out.join("guests.rs"), &guests, &built.join("guest"));
 }
 
 /// The folder that cargo marks as its target directory, wherever the build put it.
@@ -96,20 +97,51 @@ fn require_target() {
     );
 }
 
-/// The names of the programs in `directory`, sorted.
-fn programs(directory: &Path, is_program: impl Fn(&Path) -> bool) -> Vec<String> {
-    let entries =
-        fs::read_dir(directory).unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
-    let mut names = entries
-        .map(|entry| entry.expect("the listing stays readable").path())
-        .filter(|path| is_program(path))
-        .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned))
-        .collect::<Vec<_>>();
-    names.sort();
-    names
+/// What cargo makes one component of.
+struct Program {
+    name: String,
+    source: PathBuf,
 }
 
-fn build(workspace: &Path, target: &Path, profile: &str, packages: &[&str]) {
+/// The programs of an example: the one that is called like it, or several.
+fn programs_of(example: &Path) -> Vec<Program> {
+    let source = example.join("src/main.rs");
+    if !source.is_file() {
+        return programs_in(&example.join("src/bin"));
+    }
+    let name = name_of(example);
+    vec![Program { name, source }]
+}
+
+fn programs_in(directory: &Path) -> Vec<Program> {
+    let sources = entries(directory, Path::is_file).into_iter();
+    sources
+        .map(|source| Program {
+            name: name_of(&source),
+            source,
+        })
+        .collect()
+}
+
+/// What is in `directory`, sorted.
+fn entries(directory: &Path, is_wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
+    let mut paths = entries
+        .map(|entry| entry.expect("the listing stays readable").path())
+        .filter(|path| is_wanted(path))
+        .collect::<Vec<_>>();
+    paths.sort();
+    paths
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_stem().and_then(|name| name.to_str());
+    name.unwrap_or_else(|| panic!("{} has no name", path.display()))
+        .to_owned()
+}
+
+fn build(workspace: &Path, target: &Path, profile: &str, packages: &[String]) {
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .current_dir(workspace)
@@ -135,21 +167,22 @@ fn first_line(source: &Path) -> String {
         .unwrap_or_else(|| panic!("{} starts without a doc comment", source.display()))
 }
 
-fn write_module(module: &Path, names: &[String], directory: &Path, describe: impl Fn(&str) -> String) {
+fn write_module(module: &Path, programs: &[Program], directory: &Path) {
     let mut text = String::new();
-    for name in names {
+    for Program { name, source } in programs {
         let path = directory.join(name).with_extension("wasm");
         assert!(path.is_file(), "cargo built no {}", path.display());
         writeln!(
             text,
             "/// {}\npub const {}: crate::Component = crate::Component::new({name:?}, {:?});",
-            describe(name),
+            first_line(source),
             constant(name),
             path.display().to_string(),
         )
         .expect("a string takes any text");
     }
-    let constants = names.iter().map(|name| constant(name)).collect::<Vec<_>>().join(", ");
+    let constants = programs.iter().map(|program| constant(&program.name));
+    let constants = constants.collect::<Vec<_>>().join(", ");
     writeln!(
         text,
         "/// All of them, sorted by name.\npub const ALL: &[crate::Component] = &[{constants}];"
