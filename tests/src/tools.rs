@@ -17,6 +17,20 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// The version of the AWS SAM CLI, whose package carries AWS's emulator.
 pub const SAM_VERSION: &str = "1.170.0";
 
+/// What a build with cargo needs; for the message of one that failed.
+pub(crate) const NEEDS_REGISTRY: &str = "cargo with access to its registry";
+
+/// What cargo or a user set for this build, and what would reach another one.
+const OUTER_BUILD: [&str; 7] = [
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTFLAGS",
+];
+
 /// Makes sure of programs whose Debian packages are called like them; root gets them installed.
 ///
 /// # Panics
@@ -24,19 +38,29 @@ pub const SAM_VERSION: &str = "1.170.0";
 /// If one is missing and cannot be installed, with the command that would, and the `way_out`.
 pub fn require(programs: &[&str], way_out: &str) {
     let is_there = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    if programs.iter().all(is_there) {
-        return;
+    if !programs.iter().all(is_there) {
+        install_packages(programs, way_out);
     }
-    let names = programs.join(" ");
-    let advice = format!("this test needs {names}; on Debian: apt-get install {names}; {way_out}");
+}
+
+/// Installs Debian packages, if this is root.
+///
+/// # Panics
+///
+/// If they cannot be installed, with the command that would, and the `way_out`.
+pub(crate) fn install_packages(names: &[&str], way_out: &str) {
+    let list = names.join(" ");
+    let advice = format!("this test needs {list}; on Debian: apt-get install {list}; {way_out}");
     assert!(rustix::process::geteuid().is_root(), "{advice}");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
+    // apt-get does not wait for another one.
+    let _turn = lock("apt-get");
     run(apt(&["update"]), &advice);
-    run(apt(&[&["install", "--yes"], programs].concat()), &advice);
+    run(apt(&[&["install", "--yes"], names].concat()), &advice);
 }
 
 /// Runs it to its end, which has to be a good one.
@@ -76,22 +100,12 @@ pub fn wasmtime_cli() -> &'static Path {
         let program = root.join("bin/wasmtime");
         install(&program, "wasmtime", |_| {
             // Puts the program in place by a rename of its own, when it is whole.
-            let mut cargo = Command::new(env!("CARGO"));
+            let mut cargo = cargo();
             cargo
-                .args([
-                    "install",
-                    "wasmtime-cli",
-                    "--version",
-                    WASMTIME_VERSION,
-                    "--locked",
-                    "--root",
-                ])
+                .args(["install", "wasmtime-cli", "--version", WASMTIME_VERSION, "--locked"])
+                .arg("--root")
                 .arg(&root);
-            cargo
-                .env_remove("CARGO_TARGET_DIR")
-                .env_remove("RUSTFLAGS")
-                .env_remove("CARGO_ENCODED_RUSTFLAGS");
-            run(cargo, "cargo with access to its registry");
+            run(cargo, NEEDS_REGISTRY);
         });
         program
     })
@@ -137,23 +151,41 @@ pub fn runtime_interface_emulator() -> &'static Path {
     })
 }
 
-/// Makes `program` exist; `make` gets a folder for what it needs on the way, and runs in one process at a time.
-fn install(program: &Path, name: &str, make: impl FnOnce(&Path)) {
-    if program.is_file() {
+/// Cargo as a user would run it, whatever this build was told; for builds with output directories of their own.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    // There rust-toolchain.toml says which compiler.
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    for name in OUTER_BUILD {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+/// Makes `path` exist in the cache, a file or a folder; `make` gets a folder for what it needs on the way, and runs in
+/// one process at a time. It has to put `path` in place by a rename.
+pub(crate) fn install(path: &Path, name: &str, make: impl FnOnce(&Path)) {
+    if path.exists() {
+        return;
+    }
+    let _turn = lock(&path.file_name().unwrap_or_default().to_string_lossy());
+    if path.exists() {
         return;
     }
     let cache = cache();
-    fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("cannot make {}: {error}", cache.display()));
-    let file_name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let lock = File::create(cache.join(file_name + ".lock")).expect("the cache can be written");
-    lock.lock().expect("files can be locked");
-    if program.is_file() {
-        return;
-    }
     eprintln!("installing {name} into {}", cache.display());
     let scratch = TempDir::new_in(&cache).expect("the cache can be written");
     make(scratch.path());
-    assert!(program.is_file(), "{name} was installed without {}", program.display());
+    assert!(path.exists(), "{name} was installed without {}", path.display());
+}
+
+/// Waits until nobody else on this machine holds the lock of that name; it is held as long as the file is open.
+fn lock(name: &str) -> File {
+    let cache = cache();
+    fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("cannot make {}: {error}", cache.display()));
+    let lock = File::create(cache.join(format!("{name}.lock"))).expect("the cache can be written");
+    lock.lock().expect("files can be locked");
+    lock
 }
 
 fn is_wanted_wasmtime(program: &Path) -> bool {
@@ -164,12 +196,15 @@ fn is_wanted_wasmtime(program: &Path) -> bool {
     String::from_utf8_lossy(&output.stdout).split_whitespace().nth(1) == Some(WASMTIME_VERSION)
 }
 
-fn cache() -> PathBuf {
+/// Where tools and what is built with them are kept.
+pub(crate) fn cache() -> PathBuf {
     let below = |name, folder| variable(name).map(|directory| directory.join(folder));
     let directory = below("ORLOP_TEST_TOOLS", "")
         .or_else(|| below("XDG_CACHE_HOME", "orlop-tests"))
         .or_else(|| below("HOME", ".cache/orlop-tests"));
-    directory.expect("one of ORLOP_TEST_TOOLS, XDG_CACHE_HOME and HOME says where to keep tools")
+    let directory = directory.expect("one of ORLOP_TEST_TOOLS, XDG_CACHE_HOME and HOME says where to keep tools");
+    // What builds there does so from other directories.
+    std::path::absolute(directory).expect("the current directory is known")
 }
 
 #[expect(
