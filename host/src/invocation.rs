@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::error::FunctionError;
+use crate::events::batch::Standing;
 
 /// Lambda's name for the trace header of the current event.
 const TRACE_VARIABLE: &str = "_X_AMZN_TRACE_ID";
@@ -19,6 +20,8 @@ pub struct Invocation {
     pub context: Context,
     /// The payload, byte for byte as Lambda delivered it, or why it could not be taken.
     pub event: Result<Bytes, FunctionError>,
+    /// Where the work on it stands, if it is a batch that an earlier run of this process began.
+    pub standing: Option<Standing>,
 }
 
 /// The metadata of an invocation. What Lambda leaves out, or sends empty, is `None`.

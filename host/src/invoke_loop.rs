@@ -7,7 +7,8 @@ use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::deployment::Deployment;
 use crate::error::FunctionError;
-use crate::runtime_api::{Client, Error};
+use crate::invocation::Invocation;
+use crate::runtime_api::{Client, Error, Responder};
 use crate::watchdog::{Task, Watch};
 
 /// How long after a termination signal an event may still arrive.
@@ -16,19 +17,27 @@ const LAST_CALL: Duration = Duration::from_millis(20);
 /// The least time for an answer to be accepted and the next sandbox to be ready, however near Lambda's deadline.
 const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
 
-/// Serves events until the Runtime API fails, or until a termination signal arrives while none is being served.
+/// Serves events, first of all an interrupted one, until the Runtime API fails, or until a termination signal arrives while none is being served.
 ///
 /// # Errors
 ///
 /// [`Error`] of the Runtime API. Whatever a guest does ends its event only.
-pub async fn run(client: &mut Client, deployment: &mut Deployment, watch: &Watch) -> Result<(), Error> {
+pub async fn run(
+    client: &mut Client,
+    deployment: &mut Deployment,
+    watch: &Watch,
+    interrupted: Option<(Invocation, Responder)>,
+) -> Result<(), Error> {
+    let mut interrupted = interrupted;
     while !watch.is_shutting_down() {
-        let next = tokio::select! {
-            biased;
-            next = client.next() => next,
-            () = last_call(watch) => break,
+        let (invocation, responder) = match interrupted.take() {
+            Some(interrupted) => interrupted,
+            None => tokio::select! {
+                biased;
+                next = client.next() => next?,
+                () = last_call(watch) => break,
+            },
         };
-        let (invocation, responder) = next?;
         let context = &invocation.context;
         let span = info_span!(
             "invocation",

@@ -20,7 +20,7 @@ use crate::deployment::Deployment;
 use crate::error::{FunctionError, InitError, chain};
 use crate::events::batch::Tally;
 use crate::function::SharedProgress;
-use crate::handover::Handover;
+use crate::handover::{self, Handover};
 use crate::invocation::DeadlinePolicy;
 use crate::invoke_loop;
 use crate::runtime_api::{self, Client, Extension};
@@ -148,6 +148,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
         restarts: handover.restarts.saturating_add(1),
         extension: extension.get().cloned(),
         failure: None,
+        batch: None,
     };
     match outcome {
         Outcome::Finished(Ok(()))
@@ -170,7 +171,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             warn!(
                 "Lambda's deadline passed before an answer was confirmed and the next sandbox was ready; restarting in place"
             );
-            Err(restart(process, log, &successor))
+            Err(restart(process, log, &successor, &[]))
         }
         Outcome::Expired(
             Task::Invocation {
@@ -180,6 +181,12 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             },
             cause,
         ) => {
+            if let (Cause::Deadline, Some(progress)) = (cause, responder.progress())
+                && let Some(batch) = progress.interrupt(&responder)
+            {
+                let batch = Some(batch);
+                return Err(restart(process, log, &Handover { batch, ..successor }, progress.event()));
+            }
             let last_output = output.map_or_else(String::new, |output| {
                 output.flush();
                 output.last_words()
@@ -196,7 +203,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                 Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
                 Cause::Deadline => {
                     let failure = posted.err().map(|error| chain(&error));
-                    Err(restart(process, log, &Handover { failure, ..successor }))
+                    Err(restart(process, log, &Handover { failure, ..successor }, &[]))
                 }
             }
         }
@@ -271,7 +278,19 @@ async fn serve(
         Err(other) => return Err(other),
     };
     register(config, extension).await;
-    invoke_loop::run(&mut client, &mut deployment, watch)
+    let interrupted = match &config.handover.batch {
+        None => None,
+        Some(batch) => {
+            let event = handover::interrupted_event().map_err(|error| {
+                End::Init(InitError::Host {
+                    doing: "reading the event of an interrupted batch".to_owned(),
+                    reason: error.to_string(),
+                })
+            })?;
+            Some(client.resume(batch.clone(), event))
+        }
+    };
+    invoke_loop::run(&mut client, &mut deployment, watch, interrupted)
         .await
         .map_err(End::RuntimeApi)
 }
@@ -323,10 +342,10 @@ fn hand_over_to_tool(process: &Process, config: &Config, tool: &Path, reason: &s
     Failure::init(&error)
 }
 
-/// Replaces the process with a fresh run of itself. Returns only if that failed.
-fn restart(process: &Process, log: &Log, successor: &Handover) -> Failure {
+/// Replaces the process with a fresh run of itself, which goes on with `event` if it is an interrupted batch's. Returns only if that failed.
+fn restart(process: &Process, log: &Log, successor: &Handover, event: &[u8]) -> Failure {
     log.keep_across_exec();
-    let error = successor.re_execute(&process.arguments);
+    let error = successor.re_execute(&process.arguments, event);
     Failure {
         exit: Exit::HostFailed,
         message: format!("cannot restart the process in place: {error}"),

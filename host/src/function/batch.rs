@@ -6,7 +6,7 @@
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,19 +16,63 @@ use tracing::{error, info, warn};
 use super::Recipe;
 use crate::error::FunctionError;
 use crate::events::batch::{Batch, Progress, Tally, Undivided, record_outcome};
+use crate::handover::InterruptedBatch;
 use crate::invocation::{Context, Invocation};
 use crate::manifest::ResponseMode;
 use crate::runtime_api::{Answer, Responder};
 use crate::telemetry::Origin;
 use crate::watchdog::Watched;
 
+/// Less time than this is not worth going on for with a batch that was interrupted.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+
 /// How far a batch is, for the worker and for whoever answers in its place.
 #[derive(Debug, Clone)]
-pub struct SharedProgress(Arc<Mutex<Progress>>);
+pub struct SharedProgress {
+    progress: Arc<Mutex<Progress>>,
+    event: Bytes,
+    context: Context,
+}
 
 impl SharedProgress {
     fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The event.
+    pub fn event(&self) -> &Bytes {
+        &self.event
+    }
+
+    /// Fails the records that are under way, which never return. What is needed to go on with the others, if there are any
+    /// and there is time for them.
+    pub fn interrupt(&self, responder: &Responder) -> Option<InterruptedBatch> {
+        let mut progress = self.lock();
+        for index in progress.running() {
+            error!(
+                record = progress.identifier(index),
+                error_type = "Runtime.DeadlineExceeded",
+                "a record of the batch did not return in time"
+            );
+        }
+        let standing = progress.interrupt();
+        let left = self.context.deadline.instant.saturating_duration_since(Instant::now());
+        if progress.is_complete() || left < SHORTEST_REST {
+            return None;
+        }
+        let left = self.context.deadline.platform.saturating_duration_since(Instant::now());
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + left;
+        Some(InterruptedBatch {
+            request_id: self.context.request_id.clone(),
+            invocation_id: responder.invocation_id(),
+            deadline_unix_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            invoked_function_arn: self.context.invoked_function_arn.clone(),
+            trace_id: self.context.trace_id.clone(),
+            client_context: self.context.client_context.clone(),
+            identity: self.context.identity.clone(),
+            tenant_id: self.context.tenant_id.clone(),
+            standing,
+        })
     }
 
     /// Ends the batch where it is: the answer that names everything that has not succeeded, and how many did what.
@@ -65,9 +109,17 @@ impl Recipe {
         watched: &Watched<'_>,
     ) -> Answer {
         let limit = NonZeroUsize::new(at_a_time).unwrap_or(NonZeroUsize::MIN);
-        let progress = SharedProgress(Arc::new(Mutex::new(Progress::new(batch, limit))));
-        responder.set_progress(progress.clone());
         let context = &invocation.context;
+        let resumed = invocation
+            .standing
+            .clone()
+            .and_then(|standing| Progress::resume(batch, limit, standing));
+        let progress = SharedProgress {
+            progress: Arc::new(Mutex::new(resumed.unwrap_or_else(|| Progress::new(batch, limit)))),
+            event: invocation.event.clone().unwrap_or_default(),
+            context: context.clone(),
+        };
+        responder.set_progress(progress.clone());
         let mut running = FuturesUnordered::new();
         let mut deadlines = Deadlines::new(context.deadline.instant);
         loop {

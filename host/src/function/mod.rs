@@ -181,7 +181,11 @@ impl Function {
         responder: &Responder,
         watched: &Watched<'_>,
     ) -> Result<Answer, FunctionError> {
-        let Invocation { context, event } = invocation;
+        let Invocation {
+            context,
+            event,
+            standing: _,
+        } = invocation;
         let event = event.as_ref().map_err(Clone::clone)?;
         if let Batching::Record { at_a_time } = self.recipe.behaviour.batching
             && let Some(batch) = batch::divided(event)

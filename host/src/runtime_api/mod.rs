@@ -27,7 +27,8 @@ use wire::{EventIdentity, NextHeaders, Refusal, Requests};
 use crate::config::RuntimeApi;
 use crate::error::{ErrorReport, FunctionError};
 use crate::function::SharedProgress;
-use crate::invocation::{Context, Deadline, DeadlinePolicy, Invocation};
+use crate::handover::InterruptedBatch;
+use crate::invocation::{Context, Deadline, DeadlineHeader, DeadlinePolicy, Invocation};
 
 /// How long `/next` is retried while the API cannot be reached or answers nonsense.
 const NEXT_PATIENCE: Duration = Duration::from_secs(3);
@@ -190,16 +191,57 @@ impl Client {
             identity: cognito_identity,
             tenant_id,
         };
-        let responder = Responder {
+        let responder = self.responder(identity, context.trace_id.clone());
+        let invocation = Invocation {
+            context,
+            event,
+            standing: None,
+        };
+        Ok((invocation, responder))
+    }
+
+    fn responder(&self, identity: EventIdentity, trace_id: Option<String>) -> Responder {
+        Responder {
             exchange: Arc::new(Exchange {
                 identity,
-                trace_id: context.trace_id.clone(),
+                trace_id,
                 endpoint: Arc::clone(&self.endpoint),
                 stage: Mutex::new(Stage::Open),
                 progress: OnceLock::new(),
             }),
+        }
+    }
+
+    /// The event that an earlier run of this process has taken and not answered.
+    pub fn resume(&self, batch: InterruptedBatch, event: Bytes) -> (Invocation, Responder) {
+        let InterruptedBatch {
+            request_id,
+            invocation_id,
+            deadline_unix_ms,
+            invoked_function_arn,
+            trace_id,
+            client_context,
+            identity,
+            tenant_id,
+            standing,
+        } = batch;
+        let deadline = DeadlineHeader::At(deadline_unix_ms);
+        let context = Context {
+            request_id: request_id.clone(),
+            deadline: Deadline::new(&deadline, &self.policy, Instant::now(), SystemTime::now()),
+            invoked_function_arn,
+            trace_id: trace_id.clone(),
+            client_context,
+            identity,
+            tenant_id,
         };
-        Ok((Invocation { context, event }, responder))
+        let invocation = Invocation {
+            context,
+            event: Ok(event),
+            standing: Some(standing),
+        };
+        let identity = EventIdentity::resumed(request_id, invocation_id.as_deref());
+        (invocation, self.responder(identity, trace_id))
     }
 
     /// Reports that Init failed. Whatever Lambda answers, the process ends next, so nothing but a log line comes of a
@@ -379,6 +421,11 @@ impl Responder {
     /// The event's request id.
     pub fn request_id(&self) -> &str {
         &self.exchange.identity.request_id
+    }
+
+    /// The nonce of this attempt, if Lambda sent one.
+    pub fn invocation_id(&self) -> Option<Vec<u8>> {
+        self.exchange.identity.invocation_id()
     }
 
     /// The event is a batch, and this is how far it is.

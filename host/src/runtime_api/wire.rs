@@ -42,6 +42,20 @@ pub(super) struct EventIdentity {
     invocation_id: Option<HeaderValue>,
 }
 
+impl EventIdentity {
+    /// That of an event which an earlier run of this process has taken.
+    pub(super) fn resumed(request_id: String, invocation_id: Option<&[u8]>) -> Self {
+        Self {
+            request_id,
+            invocation_id: invocation_id.and_then(|nonce| HeaderValue::from_bytes(nonce).ok()),
+        }
+    }
+
+    pub(super) fn invocation_id(&self) -> Option<Vec<u8>> {
+        self.invocation_id.as_ref().map(|nonce| nonce.as_bytes().to_vec())
+    }
+}
+
 /// The headers of a `/next` response, parsed.
 #[derive(Debug)]
 pub(super) struct NextHeaders {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use outcome::{Reason, record_outcome};
-pub use progress::{Progress, Tally};
+pub use progress::{Progress, Standing, Tally};
 
 /// An event that is a batch, with its records byte for byte.
 #[derive(Debug, Clone)]

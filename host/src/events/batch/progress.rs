@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Batch;
 
@@ -22,6 +22,40 @@ pub struct Progress {
     /// Those that may start, first of all the first of the batch.
     ready: BTreeSet<usize>,
     given_up: bool,
+}
+
+/// Where the work on a batch stood when it was interrupted. As text, a letter for each record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Standing(Vec<State>);
+
+impl From<Standing> for String {
+    fn from(standing: Standing) -> Self {
+        let letter = |state| match state {
+            State::Waiting => 'w',
+            State::Running => 'r',
+            State::Succeeded => 's',
+            State::Failed => 'f',
+            State::Skipped => 'x',
+        };
+        standing.0.into_iter().map(letter).collect()
+    }
+}
+
+impl TryFrom<String> for Standing {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let state = |letter| match letter {
+            'w' => Ok(State::Waiting),
+            'r' => Ok(State::Running),
+            's' => Ok(State::Succeeded),
+            'f' => Ok(State::Failed),
+            'x' => Ok(State::Skipped),
+            other => Err(format!("{other:?} stands for no state of a record")),
+        };
+        text.chars().map(state).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +95,50 @@ impl Progress {
             ready,
             given_up: false,
         }
+    }
+
+    /// The same batch again, from where it was [interrupted](Progress::interrupt). Nothing is run twice.
+    ///
+    /// `None` if that was another batch.
+    pub fn resume(batch: &Batch, limit: NonZeroUsize, standing: Standing) -> Option<Self> {
+        let Standing(states) = standing;
+        if states.len() != batch.len() || states.contains(&State::Running) {
+            return None;
+        }
+        let mut progress = Self::new(batch, limit);
+        for (index, state) in states.iter().enumerate() {
+            if *state == State::Succeeded {
+                progress.ready.extend(progress.followers[index]);
+            }
+        }
+        progress.ready.retain(|index| states[*index] == State::Waiting);
+        progress.states = states;
+        Some(progress)
+    }
+
+    /// Fails what is under way, because whoever does it never returns, and tells where the rest stands.
+    pub fn interrupt(&mut self) -> Standing {
+        for index in self.running() {
+            self.finished(index, false);
+        }
+        Standing(self.states.clone())
+    }
+
+    /// The records that are under way.
+    pub fn running(&self) -> Vec<usize> {
+        let indices = self.states.iter().enumerate();
+        indices
+            .filter_map(|(index, state)| (*state == State::Running).then_some(index))
+            .collect()
+    }
+
+    /// A record's identifier.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such record.
+    pub fn identifier(&self, index: usize) -> &str {
+        &self.identifiers[index]
     }
 
     /// Takes the next record that may start now, if there is one. It is under way until [`Progress::finished`].
