@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use orlop_host::manifest::FILE_NAME;
 use orlop_local::{Answer, Environment, Event, Settings, StartError};
 
 use crate::compile::{compile_or_explain, target_or_host};
@@ -70,13 +71,23 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let events = read_events(arguments)?;
     let runnable = Runnable::new(&arguments.component)?;
-    let folder = task_root(&runnable)?;
+    let manifest = manifest_beside(&arguments.component);
+    let folder = task_root(&runnable, manifest.as_deref())?;
     let settings = settings(arguments, &runnable.name(), folder.path())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Mistake::new(format!("cannot start: {error}"), "close some programs and try again"))?;
     runtime.block_on(deliver(arguments, &settings, &events))
+}
+
+/// The `orlop.toml` in the crate's folder, or beside the file.
+fn manifest_beside(component: &Path) -> Option<PathBuf> {
+    let folder = match component.is_dir() {
+        true => component,
+        false => component.parent()?,
+    };
+    Some(folder.join(FILE_NAME)).filter(|path| path.is_file())
 }
 
 async fn deliver(arguments: &Arguments, settings: &Settings, events: &[Vec<u8>]) -> Result<ExitCode, Mistake> {
@@ -142,7 +153,7 @@ fn read_events(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Mistake> {
 }
 
 /// A folder that holds the artifact alone, so that a stale one beside the component is never run instead.
-fn task_root(runnable: &Runnable) -> Result<tempfile::TempDir, Mistake> {
+fn task_root(runnable: &Runnable, manifest: Option<&Path>) -> Result<tempfile::TempDir, Mistake> {
     let failed = |error: std::io::Error| {
         Mistake::new(
             format!("cannot write a temporary file: {error}"),
@@ -159,6 +170,10 @@ fn task_root(runnable: &Runnable) -> Result<tempfile::TempDir, Mistake> {
         Runnable::Artifact(path) => {
             std::fs::copy(path, artifact).map_err(failed)?;
         }
+    }
+    // What the file says of this function counts here as well.
+    if let Some(manifest) = manifest {
+        std::fs::copy(manifest, folder.path().join(FILE_NAME)).map_err(failed)?;
     }
     Ok(folder)
 }

@@ -278,6 +278,7 @@ impl Loader<'_> {
                 .chain(config.arguments.iter().cloned())
                 .collect(),
             stdio: kind.stdio(),
+            tmp: config.tmp(),
         };
         let sandboxes = Factory::new(
             component.engine(),

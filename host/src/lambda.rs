@@ -185,7 +185,12 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                 && let Some(batch) = progress.interrupt(&responder)
             {
                 let batch = Some(batch);
-                return Err(restart(process, log, &Handover { batch, ..successor }, progress.event()));
+                return Err(restart(
+                    process,
+                    log,
+                    &Handover { batch, ..successor },
+                    progress.event(),
+                ));
             }
             let last_output = output.map_or_else(String::new, |output| {
                 output.flush();

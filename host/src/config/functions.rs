@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::settings::Settings;
-use super::{Environment, HOST_RESERVE_BYTES};
+use super::{DEFAULT_MEMORY_MB, Environment, HOST_RESERVE_BYTES};
 use crate::artifact;
 use crate::error::InitError;
 use crate::events::{DEFAULT_PASS_THROUGH_PATH, RequestSettings};
@@ -20,6 +20,35 @@ pub struct Functions {
     pub functions: Vec<FunctionConfig>,
     /// Empty where there is one function and every event is for it.
     pub routes: Routes,
+}
+
+impl Functions {
+    /// Every function of the `orlop.toml` in a folder, as it would be run on Lambda with no `ORLOP_*` variable set and the
+    /// default memory.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError::InvalidConfiguration`] if the file is not valid.
+    pub fn all_in(folder: &Path) -> Result<Self, InitError> {
+        let manifest = Manifest::load(folder)?;
+        let environment = Environment::default();
+        let settings = Settings::new(&environment)?;
+        let functions = manifest.functions.iter().map(|(name, entry)| {
+            let component = entry.component.as_ref().unwrap_or(name);
+            merge(
+                name.as_str(),
+                Some(component.as_str()),
+                entry,
+                &environment,
+                &settings,
+                DEFAULT_MEMORY_MB,
+            )
+        });
+        Ok(Self {
+            functions: functions.collect::<Result<_, _>>()?,
+            routes: manifest.routes.clone(),
+        })
+    }
 }
 
 /// One function and how it is to be run.
@@ -44,9 +73,9 @@ pub struct FunctionConfig {
 }
 
 impl FunctionConfig {
-    /// Whether the guest sees the environment's own `/tmp`.
-    pub fn shares_tmp(&self) -> bool {
-        self.grants.tmp == Some(Tmp::Shared)
+    /// Which `/tmp` the guest sees.
+    pub fn tmp(&self) -> Tmp {
+        self.grants.tmp.unwrap_or(Tmp::Private)
     }
 }
 
@@ -66,10 +95,18 @@ pub(super) fn functions(
         true => manifest.routes.clone(),
         false => Routes::default(),
     };
-    Ok(Functions {
-        functions: served.functions.into_iter().map(merged).collect::<Result<_, _>>()?,
-        routes,
-    })
+    let functions: Vec<FunctionConfig> = served.functions.into_iter().map(merged).collect::<Result<_, _>>()?;
+    if let Some(function) = functions.iter().find(|function| function.tmp() == Tmp::Shared)
+        && task_root.starts_with("/tmp")
+    {
+        // A guest could write the artifacts that this process maps and runs.
+        return Err(InitError::InvalidConfiguration(format!(
+            "the function {} is granted the environment's own /tmp, so no component may be loaded from there; move `{}` elsewhere",
+            function.name,
+            task_root.display()
+        )));
+    }
+    Ok(Functions { functions, routes })
 }
 
 struct Served<'a> {

@@ -25,6 +25,7 @@ pub use tmp::Workspace;
 pub use wasi::State;
 
 use crate::engine::Features;
+use crate::manifest::grants::Tmp;
 use crate::telemetry::Log;
 
 /// What guests of one function can see of the world, the same for every event.
@@ -36,6 +37,8 @@ pub struct Visible {
     pub arguments: Vec<String>,
     /// Where stdin and stdout lead.
     pub stdio: Stdio,
+    /// Whether `/tmp` is a directory of the sandbox's own or the environment's.
+    pub tmp: Tmp,
 }
 
 /// Where a guest's stdin and stdout lead. Stderr always becomes log lines.

@@ -16,6 +16,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, st
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
 
+use crate::manifest::grants::Tmp;
+
 /// The names of all workspaces begin so.
 const PREFIX: &str = ".orlop-";
 
@@ -168,22 +170,30 @@ struct Private {
     directory: Dir,
 }
 
-/// One sandbox's claim to a private directory.
+/// One sandbox's claim to a directory.
 pub(super) struct GuestTmp {
     workspace: Arc<Workspace>,
+    tmp: Tmp,
     private: Option<Private>,
 }
 
 impl GuestTmp {
-    pub(super) fn new(workspace: &Arc<Workspace>) -> Self {
+    pub(super) fn new(workspace: &Arc<Workspace>, tmp: Tmp) -> Self {
         Self {
             workspace: Arc::clone(workspace),
+            tmp,
             private: None,
         }
     }
 
     /// A handle to the directory, which is made now if it is the first one asked for. `None` without a writable `/tmp`.
     pub(super) fn open(&mut self) -> io::Result<Option<std::fs::File>> {
+        if self.tmp == Tmp::Shared {
+            let Some(Place { parent, .. }) = &self.workspace.place else {
+                return Ok(None);
+            };
+            return Ok(Some(parent.try_clone()?.into_std_file()));
+        }
         if self.private.is_none() {
             self.private = self.workspace.directory()?;
         }

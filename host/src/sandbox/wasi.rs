@@ -24,6 +24,10 @@ use super::{Stdio, Visible};
 use crate::engine::Features;
 use crate::telemetry::Stream;
 
+/// What the headers of one request or response may take of the host's memory, in bytes: room for 2,000 short ones, of which
+/// the host's own bookkeeping is the larger part.
+const MAX_HEADERS_BYTES: usize = 256 << 10;
+
 /// The host's side of one sandbox.
 pub struct State {
     wasi: WasiCtx,
@@ -67,17 +71,19 @@ impl State {
             Stdio::Log => wasi.stdout(end(Stream::Stdout)),
             Stdio::Event => wasi.stdin(stdin.clone()).stdout(stdout.clone()),
         };
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_HEADERS_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Self {
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks::new(outbound),
             table,
             limiter: Limiter::new(limits),
             visible: Arc::clone(visible),
             event_variables: Vec::new(),
-            tmp: GuestTmp::new(workspace),
+            tmp: GuestTmp::new(workspace, visible.tmp),
             output: Arc::clone(output),
             stdin,
             stdout,

@@ -1,6 +1,8 @@
 //! Calls a guest that is an HTTP server: an HTTP-shaped event becomes a request, the response becomes the answer that the
 //! event's source understands. Every other event is posted to one path.
 
+mod ending;
+
 use std::pin::{Pin, pin};
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +15,7 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime_wasi_http::{Error, WasiHttpView, p2, p3};
 
+use self::ending::{Ending, Guest as GuestHas};
 use super::outcome::classify;
 use super::{Call, ResponseMode};
 use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
@@ -96,9 +99,18 @@ async fn call_0_2(
         .map_err(host)?;
     let out = http.new_response_outparam(sender).map_err(host)?;
 
+    let ending = Ending::default();
     let mut deliver = pin!(async {
         match response.await {
-            Ok(Ok(response)) => delivery.deliver(response).await,
+            Ok(Ok(response)) => {
+                let response = response.map(|body| ending.of(body));
+                // Nothing has been sent yet. Unless all of it is there, it is better not begun.
+                let response = match ending.has_failed() {
+                    true => collected(response).await?,
+                    false => response,
+                };
+                delivery.deliver(response).await
+            }
             Ok(Err(code)) => Err(FunctionError::InvalidResponse(format!(
                 "the guest gave the error {code:?} in place of a response"
             ))),
@@ -122,29 +134,51 @@ async fn call_0_2(
             }
         }
     };
-    match (called, delivered) {
-        (Ok(()), Some(answer)) => answer,
-        (Ok(()), None) => {
-            // What the guest has written is on its way. What it holds on to without having finished it ends here, as with
-            // a server that drops its instance.
-            tokio::select! {
-                biased;
-                answer = &mut deliver => return answer,
-                () = std::future::ready(()) => {}
+    ending.guest_has(match called {
+        Ok(()) => GuestHas::Returned,
+        Err(_) => GuestHas::Failed,
+    });
+    if delivered.is_none() {
+        // A response that the guest has given is seen at once.
+        delivered = tokio::select! {
+            biased;
+            answer = &mut deliver => Some(answer),
+            () = std::future::ready(()) => None,
+        };
+    }
+    let answer = match delivered {
+        Some(answer) => answer,
+        None if ending.has_body() => deliver.await,
+        None => {
+            if let Err(trap) = called {
+                return Err(classify(&trap, store));
             }
+            // It holds on to what the response would have come through.
             store.data_mut().abandon_resources();
             deliver.await
         }
-        (Err(trap), Some(Ok(answer))) => {
+    };
+    let is_unfinished = ending.is_cut();
+    match called {
+        Ok(()) => {
+            if is_unfinished {
+                store.data_mut().abandon_resources();
+            }
+            answer
+        }
+        Err(trap) => {
             let error = classify(&trap, store);
+            if answer.is_err() || is_unfinished {
+                return Err(error);
+            }
             error!(
                 error_type = error.report().error_type,
                 error_message = error.to_string(),
                 "the guest failed after its response was complete; the response stands"
             );
-            Ok(answer)
+            store.data_mut().abandon_resources();
+            answer
         }
-        (Err(trap), Some(Err(_)) | None) => Err(classify(&trap, store)),
     }
 }
 
@@ -320,6 +354,13 @@ fn noted(envelope: Envelope) -> Bytes {
         error!(reason = reason.to_string(), "the response could not be delivered");
     }
     bytes
+}
+
+/// The response with its body in one piece.
+async fn collected(response: GuestResponse) -> Result<GuestResponse, FunctionError> {
+    let (parts, body) = response.into_parts();
+    let body = collect(body).await?;
+    Ok(whole(Response::from_parts(parts, body)))
 }
 
 /// Takes a body that no client gets, as a server does: many guests fail when their body is not wanted.

@@ -12,7 +12,8 @@ const OUT_OF_CALL_DATA: &str = "fuel allocated for hostcalls has been exhausted"
 const LIMIT_MESSAGES: &[(&str, &str)] = &[
     ("too many component handles", "ORLOP_LIMIT_HANDLES"),
     ("handle limit", "ORLOP_LIMIT_HANDLES"),
-    ("exceeds limit", "ORLOP_LIMIT_RANDOM"),
+    ("requested len", "ORLOP_LIMIT_RANDOM"),
+    ("total size of fields", "256 KiB for the names and values of headers"),
     ("resource limit exceeded: instance", "ORLOP_LIMIT_INSTANCES"),
     ("resource limit exceeded: memory", "ORLOP_LIMIT_MEMORIES"),
     ("resource limit exceeded: table", "ORLOP_LIMIT_TABLES"),

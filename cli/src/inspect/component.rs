@@ -1,23 +1,13 @@
-//! `orlop inspect`: what a component exports, what it wants, and what the sandbox gives it.
+//! What one component exports, what it wants, and what the sandbox gives it.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::Path;
 
 use bytesize::ByteSize;
 use orlop_host::engine::Features;
 use orlop_host::worlds::{Kind, LIFECYCLE_INTERFACE};
 use wasmparser::{Parser, Payload};
 
-use crate::component::Runnable;
 use crate::mistake::Mistake;
-use crate::output;
-
-/// Say which world a component belongs to, what it imports, and what the sandbox denies it.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// A component (.wasm), or the folder of a crate that builds one
-    component: PathBuf,
-}
 
 /// The component's own imports and exports, without those of what is nested in it.
 #[derive(Default)]
@@ -27,30 +17,19 @@ struct Surface {
     core_modules: usize,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
-    let (path, bytes) = match Runnable::new(&arguments.component)? {
-        Runnable::Component(path, bytes) => (path, bytes),
-        Runnable::Artifact(path) => {
-            return Err(Mistake::new(
-                format!(
-                    "`{}` is machine code, which hides what the component was",
-                    path.display()
-                ),
-                "inspect the .wasm it was made of",
-            ));
-        }
-    };
-    let surface = Surface::of(&bytes).map_err(|error| {
+/// The report on a component.
+pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
+    let surface = Surface::of(bytes).map_err(|error| {
         Mistake::new(
             format!("`{}` is no valid component: {error}", path.display()),
             "check that the file is whole",
         )
     })?;
-    let features = match Features::needed_by(&bytes).names().as_slice() {
+    let features = match Features::needed_by(bytes).names().as_slice() {
         [] => "those of stock toolchains".to_owned(),
         names => names.join(", "),
     };
-    let report = format!(
+    Ok(format!(
         "{}: {} in {} core modules\nworld: {}\nfeatures: {features}\n{}{}sandbox:\n  {}\n",
         path.display(),
         ByteSize(bytes.len() as u64).display().iec(),
@@ -62,9 +41,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
             surface.imports.iter().map(|name| (name.as_str(), verdict(name)))
         ),
         SANDBOX.join("\n  "),
-    );
-    output::write(&mut std::io::stdout(), &[report.as_bytes()])?;
-    Ok(ExitCode::SUCCESS)
+    ))
+}
+
+/// The world of a component, in a sentence.
+pub(super) fn world(bytes: &[u8]) -> String {
+    match Surface::of(bytes) {
+        Ok(surface) => surface.world(),
+        Err(error) => format!("none, it is no valid component: {error}"),
+    }
 }
 
 const SANDBOX: &[&str] = &[
