@@ -107,6 +107,11 @@ async fn deliver(arguments: &Arguments, settings: &Settings, events: &[Vec<u8>])
                 has_failed = true;
                 print(&mut std::io::stderr(), &body)?;
             }
+            Ok(Answer::Interrupted(body, error)) => {
+                has_failed = true;
+                print(&mut std::io::stdout(), &body)?;
+                print(&mut std::io::stderr(), &error)?;
+            }
             Ok(Answer::TooLarge(size)) => {
                 has_failed = true;
                 eprintln!(

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,6 +20,9 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 const MAX_RESPONSE_BYTES: usize = 6_291_556;
 /// What is read of a body before it is refused; above Lambda's limit, so that the size can be told.
 const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// The trailer that holds the error of a stream, in base64.
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 
 /// One event on its way to the runtime.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub enum Answer {
     Response(Bytes),
     /// The body of `/error`.
     Error(Bytes),
+    /// A streamed response that failed in the middle: what came before, and the error as the body of `/error` would be.
+    Interrupted(Bytes, Bytes),
     /// A response beyond Lambda's limit, of so many bytes.
     TooLarge(usize),
 }
@@ -128,8 +135,8 @@ impl Shared {
             },
             (&Method::POST, ["invocation", id, kind @ ("response" | "error")]) => {
                 let (id, is_error) = ((*id).to_owned(), *kind == "error");
-                match read(request).await {
-                    Ok(body) => self.finish(&id, is_error, body),
+                match read_with_error(request).await {
+                    Ok((body, error)) => self.finish(&id, is_error, body, error),
                     Err(response) => response,
                 }
             }
@@ -177,7 +184,7 @@ impl Shared {
             })
     }
 
-    fn finish(&self, id: &str, is_error: bool, body: Bytes) -> Response<Full<Bytes>> {
+    fn finish(&self, id: &str, is_error: bool, body: Bytes, error: Option<Bytes>) -> Response<Full<Bytes>> {
         let mut running = lock(&self.running);
         match running.take() {
             None => refusal(
@@ -191,7 +198,9 @@ impl Shared {
             }
             Some((_, sender)) => {
                 let size = body.len();
-                let (answer, response) = if is_error {
+                let (answer, response) = if let Some(error) = error {
+                    (Answer::Interrupted(body, error), accepted())
+                } else if is_error {
                     (Answer::Error(body), accepted())
                 } else if size > MAX_RESPONSE_BYTES {
                     let message = format!("Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes).");
@@ -210,8 +219,17 @@ impl Shared {
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, Response<Full<Bytes>>> {
+    read_with_error(request).await.map(|(body, _)| body)
+}
+
+/// The body, and the error in the trailers that end a stream which failed (runtime contract §3.2).
+async fn read_with_error(request: Request<Incoming>) -> Result<(Bytes, Option<Bytes>), Response<Full<Bytes>>> {
     match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => {
+            let error = body.trailers().and_then(|trailers| trailers.get(ERROR_BODY));
+            let error = error.and_then(|error| BASE64_STANDARD.decode(error).ok());
+            Ok((body.to_bytes(), error.map(Bytes::from)))
+        }
         Err(_) => Err(refusal(
             StatusCode::BAD_REQUEST,
             "TruncatedHTTPRequest",
