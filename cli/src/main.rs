@@ -6,6 +6,7 @@ mod inspect;
 mod invoke;
 mod mistake;
 mod output;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ enum Command {
     Invoke(invoke::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
+    Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Schema(schema::Arguments {}) => schema::run(),
     };
     match result {
         Ok(code) => code,

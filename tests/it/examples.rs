@@ -1,85 +1,231 @@
-//! The examples, in the host and under the stock `wasmtime` CLI: the same file, the same answers.
+//! The examples, in the host, under AWS's emulator and under the stock `wasmtime` CLI: the same file, the same answers.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use orlop_tests::{Component, Event, examples, tools};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use orlop_tests::stock::{Response, StockServe, stock_run};
+use orlop_tests::{Component, Emulator, Event, Served, TaskRoot, bootstrap, examples};
 use serde_json::Value;
 
-use crate::Served;
+/// One event of an example beside the answer to expect.
+struct Case {
+    path: PathBuf,
+    event: Vec<u8>,
+    expected: Value,
+}
 
-/// Every event of an example beside its expected answer: `event.json`, and the cases in `events`.
-fn cases(example: Component) -> Vec<(PathBuf, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../examples")
-        .join(example.name());
-    let mut cases = vec![(folder.join("event.json"), folder.join("expected.json"))];
+/// The cases of an example: `event.json`, and those in `events` whose name begins with `prefix`.
+fn cases(folder: &str, prefix: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(folder);
+    let mut paths = vec![folder.join("event.json")];
     if let Ok(entries) = folder.join("events").read_dir() {
-        for entry in entries.flatten() {
-            let path = entry.path();
+        paths.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            if let Some(case) = name.strip_suffix(".json").filter(|case| !case.ends_with(".expected")) {
-                let expected = path.with_file_name(format!("{case}.expected.json"));
-                cases.push((path, expected));
-            }
-        }
+            name.starts_with(prefix) && name.ends_with(".json") && !name.ends_with(".expected.json")
+        }));
     }
-    cases
-        .into_iter()
-        .map(|(event, expected)| (event, serde_json::from_slice(&fs::read(expected).unwrap()).unwrap()))
-        .collect()
+    paths.retain(|path| path.is_file());
+    assert!(!paths.is_empty());
+    let case = |path: PathBuf| {
+        let beside = match path.file_name().unwrap().to_str().unwrap() {
+            "event.json" => path.with_file_name("expected.json"),
+            _ => path.with_extension("expected.json"),
+        };
+        Case {
+            event: fs::read(&path).unwrap(),
+            expected: serde_json::from_slice(&fs::read(beside).unwrap()).unwrap(),
+            path,
+        }
+    };
+    paths.into_iter().map(case).collect()
 }
 
-fn under_the_stock_cli(example: Component, event: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(tools::wasmtime_cli())
-        .arg("run")
-        .arg(example.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(event).unwrap();
-    child.wait_with_output().unwrap().stdout
-}
-
-fn gives_the_expected_answers(example: Component) {
+/// In the host, event by event in one process.
+fn in_the_host(example: Component, cases: &[Case]) {
     let served = Served::new(example);
-    let cases = cases(example);
-    assert!(!cases.is_empty());
-    for (index, (path, expected)) in cases.into_iter().enumerate() {
-        let event = fs::read(&path).unwrap();
-        let answer = served.ask(Event::new(format!("case-{index}"), event.clone()));
+    for (index, case) in cases.iter().enumerate() {
+        let answer = served.ask(Event::new(format!("case-{index}"), case.event.clone()));
         assert!(
             !answer.is_error,
             "{}: {}",
-            path.display(),
+            case.path.display(),
             String::from_utf8_lossy(&answer.body)
         );
-        assert_eq!(answer.json(), expected, "{} in the host", path.display());
-        let stock: Value = serde_json::from_slice(&under_the_stock_cli(example, &event)).unwrap();
-        assert_eq!(stock, expected, "{} under wasmtime", path.display());
+        assert_eq!(answer.json(), case.expected, "{} in the host", case.path.display());
     }
 }
 
-#[test]
-fn hello_answers_alike_in_the_host_and_under_wasmtime() {
-    gives_the_expected_answers(examples::HELLO);
+/// Under AWS's emulator.
+fn in_the_emulator(example: Component, cases: &[Case]) {
+    let task_root = TaskRoot::new().with_compiled(example);
+    let emulator = Emulator::of(bootstrap())
+        .arg(example.name())
+        .env("LAMBDA_TASK_ROOT", task_root.path())
+        .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "10")
+        .start();
+    for case in cases {
+        let (status, body) = emulator.invoke(&case.event);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &answer), (200, &case.expected), "{}", case.path.display());
+    }
+}
+
+/// Under `wasmtime run`, the event on stdin.
+fn as_a_program(example: Component, cases: &[Case]) {
+    for case in cases {
+        let output = stock_run(example, &[], &case.event, &[]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer, case.expected, "{} under wasmtime", case.path.display());
+    }
+}
+
+/// Under `wasmtime serve`, the event as the request that it stands for.
+fn as_a_server(example: Component, cases: &[Case]) {
+    let server = StockServe::start(example, &[]);
+    for case in cases {
+        let event: Value = serde_json::from_slice(&case.event).unwrap();
+        let response = request(&server, &event);
+        compare(&response, &case.expected, &case.path);
+    }
+}
+
+fn request(server: &StockServe, event: &Value) -> Response {
+    let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let query = string(&event["rawQueryString"]);
+    let target = match query.is_empty() {
+        true => string(&event["rawPath"]),
+        false => format!("{}?{query}", string(&event["rawPath"])),
+    };
+    let mut headers: Vec<(String, String)> = event["headers"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| !["host", "content-length", "cookie"].contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), string(value)))
+        .collect();
+    if let Some(cookies) = event["cookies"].as_array() {
+        let cookies: Vec<&str> = cookies.iter().filter_map(Value::as_str).collect();
+        headers.push(("cookie".to_owned(), cookies.join("; ")));
+    }
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let body = match (event["isBase64Encoded"].as_bool(), string(&event["body"])) {
+        (Some(true), body) => BASE64_STANDARD.decode(body).unwrap(),
+        (_, body) => body.into_bytes(),
+    };
+    let method = string(&event["requestContext"]["http"]["method"]);
+    server.request(&method, &target, &headers, &body).unwrap()
+}
+
+fn compare(response: &Response, envelope: &Value, path: &Path) {
+    let place = format!("{} under wasmtime", path.display());
+    assert_eq!(Value::from(response.status), envelope["statusCode"], "{place}");
+    let text = envelope["body"].as_str().unwrap();
+    let body = match envelope["isBase64Encoded"].as_bool() {
+        Some(true) => BASE64_STANDARD.decode(text).unwrap(),
+        _ => text.as_bytes().to_vec(),
+    };
+    assert_eq!(response.body, body, "{place}");
+    for (name, value) in envelope["headers"].as_object().unwrap() {
+        let seen = response
+            .header(name)
+            .first()
+            .map(|value| String::from_utf8_lossy(value));
+        assert_eq!(seen.as_deref(), value.as_str(), "{name} of {place}");
+    }
+    let cookies: Vec<String> = response
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+        .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        .collect();
+    let expected: Vec<String> = envelope["cookies"].as_array().map_or_else(Vec::new, |cookies| {
+        cookies
+            .iter()
+            .map(|cookie| cookie.as_str().unwrap().to_owned())
+            .collect()
+    });
+    assert_eq!(cookies, expected, "{place}");
 }
 
 #[test]
-fn api_gateway_answers_alike_in_the_host_and_under_wasmtime() {
-    gives_the_expected_answers(examples::API_GATEWAY);
+fn hello_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("hello", "");
+    in_the_host(examples::HELLO, &cases);
+    in_the_emulator(examples::HELLO, &cases);
+    as_a_program(examples::HELLO, &cases);
 }
 
 #[test]
-fn sqs_answers_alike_in_the_host_and_under_wasmtime() {
-    gives_the_expected_answers(examples::SQS);
+fn api_gateway_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("api-gateway", "");
+    in_the_host(examples::API_GATEWAY, &cases);
+    in_the_emulator(examples::API_GATEWAY, &cases);
+    as_a_program(examples::API_GATEWAY, &cases);
+}
+
+#[test]
+fn sqs_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("sqs", "");
+    in_the_host(examples::SQS, &cases);
+    in_the_emulator(examples::SQS, &cases);
+    as_a_program(examples::SQS, &cases);
+}
+
+#[test]
+fn program_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("program", "");
+    in_the_host(examples::PROGRAM, &cases);
+    in_the_emulator(examples::PROGRAM, &cases);
+    as_a_program(examples::PROGRAM, &cases);
+}
+
+#[test]
+fn web_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("web", "");
+    in_the_host(examples::WEB, &cases);
+    in_the_emulator(examples::WEB, &cases);
+    as_a_server(examples::WEB, &cases);
+}
+
+#[test]
+fn stream_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("stream", "");
+    in_the_host(examples::STREAM, &cases);
+    in_the_emulator(examples::STREAM, &cases);
+    as_a_server(examples::STREAM, &cases);
+}
+
+#[test]
+fn the_api_of_orders_answers_alike_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("orders", "api-");
+    in_the_host(examples::ORDERS_API, &cases);
+    in_the_emulator(examples::ORDERS_API, &cases);
+    as_a_server(examples::ORDERS_API, &cases);
+}
+
+#[test]
+fn an_event_of_stream_arrives_before_the_next_one_is_due() {
+    let served = Served::with_env(examples::STREAM, &[("ORLOP_RESPONSE_MODE", "streaming")]);
+    let case = cases("stream", "").swap_remove(0);
+    let answer = served.ask(Event::new("a", case.event));
+    let (prelude, body) = answer
+        .body
+        .split_at(answer.body.windows(8).position(|bytes| bytes == [0; 8]).unwrap());
+    let prelude: Value = serde_json::from_slice(prelude).unwrap();
+    assert_eq!(prelude["statusCode"], 200);
+    assert_eq!(&body[8..], case.expected["body"].as_str().unwrap().as_bytes());
+    let arrivals: Vec<_> = answer.pieces.iter().map(|(at, _)| *at).collect();
+    assert!(arrivals.len() > 2, "{arrivals:?}");
+    assert!(arrivals.last().unwrap().duration_since(arrivals[0]).as_millis() > 0);
 }
 
 #[test]
 fn every_example_is_one_of_these() {
-    assert_eq!(examples::ALL.len(), 3, "a new example needs a test above");
+    // `orders-queue`, `orders-report` and `site` need grants: `deployment` and `site` test them.
+    assert_eq!(examples::ALL.len(), 10, "a new example needs a test above");
 }

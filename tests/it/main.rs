@@ -12,6 +12,7 @@ mod documentation;
 mod emulator;
 mod errors;
 mod examples;
+mod grants;
 mod init;
 mod invoke;
 mod isolation;
@@ -19,6 +20,9 @@ mod lifecycle;
 mod limits;
 mod logging;
 mod sandbox;
+mod signing;
+mod site;
+mod tls;
 mod tool;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tracing::{error, info, warn};
+use tracing::{error, info, info_span, warn};
 
 use super::Recipe;
 use crate::error::FunctionError;
@@ -47,6 +47,12 @@ impl SharedProgress {
     /// Fails the records that are under way, which never return. What is needed to go on with the others, if there are any
     /// and there is time for them.
     pub fn interrupt(&self, responder: &Responder) -> Option<InterruptedBatch> {
+        let span = info_span!(
+            "invocation",
+            request_id = self.context.request_id,
+            tenant_id = self.context.tenant_id
+        );
+        let _entered = span.entered();
         let mut progress = self.lock();
         for index in progress.running() {
             error!(

@@ -2,7 +2,7 @@
 //! versions of `wasi:http`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -10,10 +10,14 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::outbound::{self, Outbound, Timeouts};
 
+/// How long a request may take while its guest starts up, before there is an event: as long as the longest Init timeout.
+/// The watchdog ends a start-up that lasts too long.
+const START_UP: Duration = Duration::from_secs(86_400);
+
 /// The way out of one sandbox.
 pub(super) struct Hooks {
     outbound: Arc<Outbound>,
-    /// When the current event ends.
+    /// When the current event ends, or the start-up before the first.
     deadline: Instant,
 }
 
@@ -21,7 +25,7 @@ impl Hooks {
     pub(super) fn new(outbound: &Arc<Outbound>) -> Self {
         Self {
             outbound: Arc::clone(outbound),
-            deadline: Instant::now(),
+            deadline: Instant::now() + START_UP,
         }
     }
 

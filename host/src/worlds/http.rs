@@ -2,6 +2,7 @@
 //! event's source understands. Every other event is posted to one path.
 
 mod ending;
+mod stream;
 
 use std::pin::{Pin, pin};
 
@@ -16,13 +17,14 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime_wasi_http::{Error, WasiHttpView, p2, p3};
 
 use self::ending::{Ending, Guest as GuestHas};
+use self::stream::{Begun, Stream};
 use super::outcome::classify;
 use super::{Call, ResponseMode};
 use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
 use crate::events::{
-    Envelope, HttpEvent, LambdaContext, Refusal, envelope, has_body, pass_through, pass_through_answer, prelude,
+    Envelope, HttpEvent, LambdaContext, Refusal, envelope, has_body, pass_through, pass_through_answer,
 };
-use crate::runtime_api::{Answer, BrokenOff, Responder, StreamBody, StreamType, beginning_with};
+use crate::runtime_api::{Answer, Responder};
 use crate::sandbox::State;
 
 /// The server's export.
@@ -79,7 +81,14 @@ fn whole(response: Response<Bytes>) -> GuestResponse {
     response.map(|body| Full::new(body).map_err(Error::from).boxed_unsync())
 }
 
-/// The response arrives while the guest still runs and writes its body.
+/// A response that the guest has given while it still runs and writes the body.
+enum Arrival {
+    /// It is on its way.
+    Begun(Result<Begun, FunctionError>),
+    /// It leaves when it is whole.
+    Whole(GuestResponse),
+}
+
 async fn call_0_2(
     proxy: &p2::bindings::Proxy,
     store: &mut Store<State>,
@@ -91,26 +100,32 @@ async fn call_0_2(
         Some("https") | None => p2::bindings::http::types::Scheme::Https,
         Some(other) => p2::bindings::http::types::Scheme::Other(other.to_owned()),
     };
-    let (sender, response) = oneshot::channel();
+    let (sender, arrival) = oneshot::channel();
     let host = |error: wasmtime::Error| FunctionError::Host(format!("passing the request on: {error:#}"));
     let mut http = store.data_mut().http();
     let request = http
         .new_incoming_request(scheme, request.map(Full::new))
         .map_err(host)?;
-    let out = http.new_response_outparam(sender).map_err(host)?;
-
     let ending = Ending::default();
+    let (stream, body_ending) = (delivery.stream(), ending.clone());
+    let out = http
+        .new_response_outparam_from_callback(move |response| {
+            let arrival = response.map(|response| {
+                let response = response.map(|body| body_ending.of(body));
+                match stream {
+                    Some(stream) => Arrival::Begun(stream.begin(response)),
+                    None => Arrival::Whole(response),
+                }
+            });
+            // The receiver lives longer than the guest's call.
+            let _ = sender.send(arrival);
+        })
+        .map_err(host)?;
+
     let mut deliver = pin!(async {
-        match response.await {
-            Ok(Ok(response)) => {
-                let response = response.map(|body| ending.of(body));
-                // Nothing has been sent yet. Unless all of it is there, it is better not begun.
-                let response = match ending.has_failed() {
-                    true => collected(response).await?,
-                    false => response,
-                };
-                delivery.deliver(response).await
-            }
+        match arrival.await {
+            Ok(Ok(Arrival::Begun(begun))) => Ok(begun?.end().await),
+            Ok(Ok(Arrival::Whole(response))) => delivery.deliver(response).await,
             Ok(Err(code)) => Err(FunctionError::InvalidResponse(format!(
                 "the guest gave the error {code:?} in place of a response"
             ))),
@@ -251,6 +266,14 @@ impl Delivery<'_> {
         }
     }
 
+    /// How the response leaves if it is streamed.
+    fn stream(&self) -> Option<Stream> {
+        match (&self.event, self.call.mode) {
+            (Some(event), ResponseMode::Streaming) => Some(Stream::new(event, self.call.responder)),
+            (Some(_) | None, ResponseMode::Streaming | ResponseMode::Buffered) => None,
+        }
+    }
+
     async fn deliver(&self, response: GuestResponse) -> Result<Answer, FunctionError> {
         let (parts, body) = response.into_parts();
         let Some(event) = &self.event else {
@@ -283,10 +306,10 @@ async fn deliver_http(
     responder: &Responder,
     response: GuestResponse,
 ) -> Result<Answer, FunctionError> {
-    let (parts, body) = response.into_parts();
-    let (source, method) = (event.source(), event.method());
     match mode {
         ResponseMode::Buffered => {
+            let (parts, body) = response.into_parts();
+            let (source, method) = (event.source(), event.method());
             let body = match has_body(method, parts.status) {
                 true => collect(body).await?,
                 false => discard(body).await,
@@ -294,30 +317,7 @@ async fn deliver_http(
             let envelope = envelope(source, method, Response::from_parts(parts, body));
             Ok(Answer::Whole(noted(envelope)))
         }
-        ResponseMode::Streaming => {
-            let prelude = prelude(source, &parts);
-            let ends_here = prelude.replaced.is_some() || !has_body(method, parts.status);
-            let prelude = noted(prelude);
-            let (streamed, discarded): (StreamBody, _) = match ends_here {
-                true => (
-                    Full::new(prelude).map_err(|error| match error {}).boxed_unsync(),
-                    Some(body),
-                ),
-                false => {
-                    let body = body.map_err(|error| BrokenOff(error.to_string())).boxed_unsync();
-                    (beginning_with(prelude, body), None)
-                }
-            };
-            let consumed = responder
-                .stream(StreamType::Http, streamed)
-                .map_err(|error| FunctionError::Host(error.to_string()))?;
-            // The guest goes on writing until then.
-            consumed.wait().await;
-            if let Some(body) = discarded {
-                discard(body).await;
-            }
-            Ok(Answer::Streamed)
-        }
+        ResponseMode::Streaming => Ok(Stream::new(event, responder).begin(response)?.end().await),
     }
 }
 
@@ -354,13 +354,6 @@ fn noted(envelope: Envelope) -> Bytes {
         error!(reason = reason.to_string(), "the response could not be delivered");
     }
     bytes
-}
-
-/// The response with its body in one piece.
-async fn collected(response: GuestResponse) -> Result<GuestResponse, FunctionError> {
-    let (parts, body) = response.into_parts();
-    let body = collect(body).await?;
-    Ok(whole(Response::from_parts(parts, body)))
 }
 
 /// Takes a body that no client gets, as a server does: many guests fail when their body is not wanted.

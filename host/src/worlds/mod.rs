@@ -106,7 +106,9 @@ fn missing(interfaces: &[&str], exports: &[impl AsRef<str>]) -> String {
     } else {
         exports.join(", ")
     };
-    let hint = if exports.iter().any(|name| name.starts_with("orlop:function/handler@")) {
+    let hint = if Kind::ALL.iter().any(|kind| kind.is_exported(&exports)) {
+        "; leave out the setting `world`, or name the one that it exports"
+    } else if exports.iter().any(|name| name.starts_with("orlop:function/handler@")) {
         "; it was built for another version of Orlop: rebuild it with the SDK of this version"
     } else {
         "; build a program or a server for wasm32-wasip2, or use the orlop-sdk crate"

@@ -59,18 +59,20 @@ impl Rule {
 
     /// The grant that a request would need which goes to this grant's service, and that this one does not cover.
     pub(super) fn suggestion(&self, facts: &Facts<'_>) -> Option<String> {
-        let path = self
-            .path_within(facts)
-            .filter(|path| !path.contains(['"', '\\', '*']))?;
-        if has_dot_segments(facts.path) || facts.copies {
+        let grant = &self.grant;
+        let own_bucket = grant.bucket.as_ref().map(|bucket| bucket.as_str());
+        let (bucket, path) = match self.path_within(facts) {
+            Some(path) => (own_bucket, path),
+            None => self.bucket_in_path(facts).map(|(bucket, path)| (Some(bucket), path))?,
+        };
+        if path.contains(['"', '\\', '*']) || has_dot_segments(facts.path) || facts.copies {
             return None;
         }
-        let grant = &self.grant;
         let key = |name: &str, value: Option<&str>| value.map(|value| format!("{name} = \"{value}\", "));
         let keys: String = [
             key("service", Some(grant.service.as_str())),
             key("region", grant.region.as_ref().map(|region| region.as_str())),
-            key("bucket", grant.bucket.as_ref().map(|bucket| bucket.as_str())),
+            key("bucket", bucket),
             key(
                 "endpoint",
                 grant.endpoint.as_ref().map(|endpoint| endpoint.outbound().as_str()),
@@ -83,6 +85,18 @@ impl Rule {
             "aws = [{{ {keys}methods = [\"{}\"], path = \"{path}\" }}]",
             facts.method
         ))
+    }
+
+    /// The bucket that a request's path names, and the path within it, where the request goes to this grant's service.
+    fn bucket_in_path<'a>(&self, facts: &Facts<'a>) -> Option<(&'a str, &'a str)> {
+        let rest = facts.path.strip_prefix('/')?;
+        let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let is_bucket = (3..=63).contains(&bucket.len())
+            && bucket
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte));
+        let is_there = self.is_s3() && self.is_at(facts.target, &facts.target.host);
+        (is_there && is_bucket).then_some((bucket, if path.is_empty() { "/" } else { path }))
     }
 
     /// The path that the grant's own `path` is compared with, if the request goes to the grant's service and bucket.
@@ -293,6 +307,30 @@ mod tests {
         assert!(!covers_copy("service = 's3'\nbucket = 'mine'", "PUT", uri, true));
         assert!(!covers_copy("service = 's3'\nmethods = ['PUT']", "PUT", uri, true));
         assert!(covers_copy("service = 's3'", "PUT", uri, true));
+    }
+
+    #[test]
+    fn a_call_to_another_bucket_of_the_same_service_needs_a_grant_that_signs() {
+        let grant = "service = 's3'\nbucket = 'mine'\nendpoint = 'http://127.0.0.1:5000'";
+        let suggest = |path: &str| {
+            let uri: http::Uri = format!("http://127.0.0.1:5000{path}").parse().unwrap();
+            Rule::new(&toml::from_str(grant).unwrap(), None).suggestion(&Facts {
+                target: &Target::of(&uri).unwrap(),
+                method: "PUT",
+                path: uri.path(),
+                copies: false,
+            })
+        };
+        let line = |bucket, path| {
+            format!(
+                r#"aws = [{{ service = "s3", bucket = "{bucket}", endpoint = "http://127.0.0.1:5000", methods = ["PUT"], path = "{path}" }}]"#
+            )
+        };
+        assert_eq!(suggest("/yours/a/key"), Some(line("yours", "/a/key")));
+        assert_eq!(suggest("/yours"), Some(line("yours", "/")));
+        for odd in ["/", "/Yours/key", "//key", "/yours/../mine", "/yours/*"] {
+            assert_eq!(suggest(odd), None, "{odd}");
+        }
     }
 
     #[test]

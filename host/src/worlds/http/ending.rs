@@ -24,7 +24,7 @@ struct State {
 }
 
 /// How a guest ends.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub(super) enum Guest {
     #[default]
     Running,
@@ -49,10 +49,6 @@ impl Ending {
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.lock().guest == Guest::Failed
     }
 
     /// Whether there is a response.
