@@ -30,7 +30,7 @@ pub use record::{Answer, Request};
 pub use script::{DEFAULT_TIMEOUT, Event, Reply};
 pub use wire::Headers;
 
-pub(crate) use wire::{Source, header_line, response_framing};
+pub(crate) use wire::{Source, header_line, request_framing, response_framing, value};
 
 use connection::{Call, call};
 
@@ -38,6 +38,8 @@ use connection::{Call, call};
 pub const MAX_ANSWER_BYTES: usize = 6_291_556;
 
 const BACKLOG: i32 = 128;
+
+const SLOW_READER_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The fake. It stops when dropped.
 ///
@@ -500,6 +502,11 @@ impl Shared {
                 let kept = stream.try_clone().expect("a descriptor is free");
                 state.connections.insert(number, kept);
                 drop(state);
+                if shared.upload_bytes_per_second.is_some() {
+                    // What it has not read yet has to wait in the runtime, not in the kernel.
+                    sockopt::set_socket_recv_buffer_size(&stream, SLOW_READER_BUFFER_BYTES)
+                        .expect("sockets have this option");
+                }
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || connection::serve(&shared, stream, number));
             }

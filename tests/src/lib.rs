@@ -4,6 +4,7 @@
 //! Nothing here links the host: it is run as the binary that ships. Waiting is for a condition, never for a time, and
 //! every wait that expires panics with all that was seen until then.
 
+pub mod caller;
 pub mod component;
 pub mod emulator;
 pub mod examples;
@@ -11,15 +12,20 @@ pub mod fake_runtime_api;
 pub mod foreign;
 pub mod guests;
 pub mod host;
+pub mod http_server;
 pub mod image;
+pub mod moto;
 pub mod process;
 pub mod served;
 pub mod stock;
 pub mod tools;
 
+pub use caller::Caller;
 pub use component::Component;
 pub use emulator::Emulator;
 pub use fake_runtime_api::{Answer, Event, FakeRuntimeApi, Reply};
 pub use host::{Host, TaskRoot, bootstrap, compile, compile_with, orlop};
+pub use http_server::HttpServer;
+pub use moto::Moto;
 pub use process::{Process, Signal};
 pub use served::{Served, text};

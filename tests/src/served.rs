@@ -26,15 +26,29 @@ impl Served {
 
     /// A guest behind that Runtime API.
     pub fn with(lambda: FakeRuntimeApi, guest: Component, variables: &[(&str, &str)]) -> Self {
-        let task_root = TaskRoot::new().with_compiled(guest);
+        Self::in_task_root(lambda, TaskRoot::new().with_compiled(guest), guest.name(), variables)
+    }
+
+    /// What lies in that task root under the handler's name, with an `orlop.toml` if there is one.
+    pub fn in_task_root(
+        lambda: FakeRuntimeApi,
+        task_root: TaskRoot,
+        handler: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let host = Host::bootstrap(&lambda)
             .task_root(&task_root)
-            .handler(guest.name())
+            .handler(handler)
             .function(128);
         let host = variables
             .iter()
             .fold(host, |host, (name, value)| host.env(name, value))
             .start();
+        Self::of(lambda, host, task_root)
+    }
+
+    /// A runtime that was started otherwise, and what it serves.
+    pub fn of(lambda: FakeRuntimeApi, host: Host, task_root: TaskRoot) -> Self {
         Self {
             lambda,
             host,

@@ -17,6 +17,12 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// The version of the AWS SAM CLI, whose package carries AWS's emulator.
 pub const SAM_VERSION: &str = "1.170.0";
 
+/// The version of `moto`, which plays AWS.
+pub const MOTO_VERSION: &str = "5.2.5";
+
+/// The version of `cfn-lint`, which checks templates of CloudFormation.
+pub const CFN_LINT_VERSION: &str = "1.58.0";
+
 /// What a build with cargo needs; for the message of one that failed.
 pub(crate) const NEEDS_REGISTRY: &str = "cargo with access to its registry";
 
@@ -149,6 +155,44 @@ pub fn runtime_interface_emulator() -> &'static Path {
         });
         program
     })
+}
+
+/// The server of `moto`, which plays AWS; it takes arguments such as `--port`.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn moto_server() -> Command {
+    of_python("moto_server")
+}
+
+/// `cfn-lint`, which checks templates of CloudFormation and SAM.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn cfn_lint() -> Command {
+    of_python("cfn-lint")
+}
+
+/// A program of these packages; they are installed together, because one needs the other.
+fn of_python(program: &str) -> Command {
+    let packages = cache().join(format!("moto-{MOTO_VERSION}-cfn-lint-{CFN_LINT_VERSION}"));
+    install(&packages, "moto and cfn-lint", |scratch| {
+        let fresh = scratch.join("packages");
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&fresh);
+        pip.arg(format!("moto[server]=={MOTO_VERSION}"))
+            .arg(format!("cfn-lint=={CFN_LINT_VERSION}"));
+        run(
+            pip,
+            "python3 with pip and access to PyPI; on Debian: apt-get install python3-pip",
+        );
+        fs::rename(fresh, &packages).expect("a folder can be renamed within the cache");
+    });
+    let mut command = Command::new(packages.join("bin").join(program));
+    command.env("PYTHONPATH", packages);
+    command
 }
 
 /// Cargo as a user would run it, whatever this build was told; for builds with output directories of their own.

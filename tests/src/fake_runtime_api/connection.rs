@@ -1,7 +1,7 @@
 //! One connection of the runtime to the fake: reads its requests, has them judged, answers.
 
-use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io;
+use std::net::TcpStream;
 use std::sync::{MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use rustix::net::RecvFlags;
 use serde_json::Value;
 
 use super::judge::{Verdict, refused_transition};
-use super::script::{End, Transmission};
+use super::script::Transmission;
 use super::wire::{self, Headers, RequestHead, Source};
-use super::{Invocation, MAX_ANSWER_BYTES, Reply, Request, Shared, State, Step, reset_when_closed};
+use super::{Invocation, MAX_ANSWER_BYTES, Reply, Request, Shared, State, Step};
 
 pub(super) const RESPONSE: &str = "/response";
 const ERROR: &str = "/error";
@@ -275,12 +275,17 @@ impl Connection<'_> {
         self.shared.changed.notify_all();
         drop(state);
 
-        if verdict.reply.precedes_body {
-            self.transmit(request, verdict.reply.status, &verdict.reply.transmission())?;
+        let mut early = None;
+        let outcome = self.read_body_with(request, Some(&verdict), &mut early);
+        if let Err(error) = outcome {
+            // A runtime may stop when it hears that nobody wants the rest.
+            if early == Some(false) || early.is_some() && verdict.reply.status >= 400 {
+                return Ok(false);
+            }
+            // Nothing but the end of the process gets a sequential runtime out of a broken upload: it counts as open.
+            let reason = format!("the upload of {call:?} broke off: {error}");
+            return Err(io::Error::new(error.kind(), reason));
         }
-        let outcome = self.read_body(request);
-        // Nothing but the end of the process gets a sequential runtime out of a broken upload: it counts as open.
-        outcome.map_err(|error| io::Error::new(error.kind(), format!("the upload of {call:?} broke off: {error}")))?;
 
         let mut state = self.shared.lock();
         let is_error = call.is_error();
@@ -312,10 +317,9 @@ impl Connection<'_> {
             state.has_failed_init = true;
         }
         drop(state);
-        if reply.precedes_body {
-            Ok(true)
-        } else {
-            self.plain(request, &reply)
+        match early {
+            Some(is_kept) => Ok(is_kept),
+            None => self.plain(request, &reply),
         }
     }
 
@@ -408,19 +412,51 @@ impl Connection<'_> {
     }
 
     fn read_body(&mut self, request: usize) -> io::Result<()> {
-        let shared = self.shared;
+        self.read_body_with(request, None, &mut None)
+    }
+
+    /// Reads a body, and answers in the middle of it if the verdict says so. `early` tells that this has happened, and
+    /// whether the connection stays, without which nothing more is read.
+    fn read_body_with(
+        &mut self,
+        request: usize,
+        mut verdict: Option<&Verdict>,
+        early: &mut Option<bool>,
+    ) -> io::Result<()> {
+        let Self {
+            shared, stream, source, ..
+        } = self;
         let framing = wire::request_framing(&shared.lock().requests[request].headers)?;
-        let trailers = self.source.body(framing, |piece| {
+        let mut answer_early = |received: usize| {
+            let is_due = |verdict: &mut &Verdict| verdict.reply.interrupts_at.is_some_and(|length| received >= length);
+            let Some(Verdict { reply, invocation, .. }) = verdict.take_if(is_due) else {
+                return Ok(());
+            };
+            if let Some(invocation) = invocation.filter(|_| reply.status >= 400 && !reply.leaves_event_open) {
+                let invocation = &mut shared.lock().invocations[invocation];
+                (invocation.is_uploading, invocation.is_answered) = (false, true);
+            }
+            let stays = transmit(shared, stream, request, reply.status, &reply.transmission());
+            *early = Some(stays);
+            match stays {
+                true => Ok(()),
+                false => Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        };
+        answer_early(0)?;
+        let trailers = source.body_until(framing, |piece| {
             let mut state = shared.lock();
             let request = &mut state.requests[request];
             request.body.extend_from_slice(piece);
             request.pieces.push((Instant::now(), piece.len()));
+            let received = request.body.len();
             drop(state);
             shared.changed.notify_all();
             if let Some(rate) = shared.upload_bytes_per_second {
                 let seconds = piece.len() as f64 / f64::from(rate);
                 thread::sleep(Duration::from_secs_f64(seconds));
             }
+            answer_early(received)
         })?;
         let mut state = shared.lock();
         let request = &mut state.requests[request];
@@ -435,32 +471,16 @@ impl Connection<'_> {
         self.transmit(request, reply.status, &reply.transmission())
     }
 
-    /// Writes an answer; returns whether the connection stays.
     fn transmit(&mut self, request: usize, status: u16, transmission: &Transmission) -> io::Result<bool> {
-        self.shared.lock().requests[request].status = Some(status);
-        self.shared.changed.notify_all();
-        let Transmission { pieces, pause, end } = transmission;
-        for (index, piece) in pieces.iter().enumerate() {
-            if index > 0 {
-                thread::sleep(*pause);
-            }
-            if self.stream.write_all(piece).is_err() {
-                // The runtime may leave at any time; that it left is seen in the record.
-                return Ok(false);
-            }
-        }
-        match end {
-            End::KeepAlive => Ok(true),
-            End::Close => {
-                self.stream.shutdown(Shutdown::Both).ok();
-                Ok(false)
-            }
-            End::Reset => {
-                reset_when_closed(&self.stream);
-                Ok(false)
-            }
-        }
+        Ok(transmit(self.shared, &mut self.stream, request, status, transmission))
     }
+}
+
+/// Writes an answer; returns whether the connection stays.
+fn transmit(shared: &Shared, stream: &mut TcpStream, request: usize, status: u16, transmission: &Transmission) -> bool {
+    shared.lock().requests[request].status = Some(status);
+    shared.changed.notify_all();
+    transmission.write_to(stream)
 }
 
 /// Whether the peer has closed its side; bytes that wait to be read are a sign of life.

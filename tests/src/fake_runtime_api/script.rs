@@ -1,7 +1,11 @@
 //! What a test has the fake do: events to deliver and answers that are not the usual ones.
 
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::reset_when_closed;
 use super::wire::{Headers, header_line};
 
 /// How long an event's deadline lies ahead of its delivery unless the test says otherwise.
@@ -38,7 +42,8 @@ pub struct Reply {
     delivery: Delivery,
     pub(crate) delay: Duration,
     pub(crate) leaves_event_open: bool,
-    pub(crate) precedes_body: bool,
+    /// How much of the body has to be there; `None` for all of it.
+    pub(crate) interrupts_at: Option<usize>,
 }
 
 /// How bytes get onto the wire, or fail to.
@@ -61,7 +66,7 @@ enum Transfer {
 
 /// What becomes of the connection after an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum End {
+enum End {
     #[default]
     KeepAlive,
     Close,
@@ -71,9 +76,9 @@ pub(crate) enum End {
 /// An answer ready to be written: each piece in one write, with the pause between two of them.
 #[derive(Debug)]
 pub(crate) struct Transmission {
-    pub(crate) pieces: Vec<Vec<u8>>,
-    pub(crate) pause: Duration,
-    pub(crate) end: End,
+    pieces: Vec<Vec<u8>>,
+    pause: Duration,
+    end: End,
 }
 
 impl Event {
@@ -308,7 +313,7 @@ impl Reply {
             delivery: Delivery::default(),
             delay: Duration::ZERO,
             leaves_event_open: false,
-            precedes_body: false,
+            interrupts_at: None,
         }
     }
 
@@ -333,10 +338,11 @@ impl Reply {
         self
     }
 
-    /// Comes as soon as the request's headers are read; the body is read afterwards.
+    /// Comes as soon as `length` bytes of the request's body are read; the rest is read afterwards if the connection
+    /// stays, and may be missing after a refusal.
     #[must_use]
-    pub fn before_the_body(mut self) -> Self {
-        self.precedes_body = true;
+    pub fn within_the_body(mut self, length: usize) -> Self {
+        self.interrupts_at = Some(length);
         self
     }
 
@@ -364,6 +370,33 @@ impl Reply {
 
     pub(crate) fn transmission(&self) -> Transmission {
         self.delivery.transmission(self.status, &self.headers, &self.body)
+    }
+}
+
+impl Transmission {
+    /// Writes it; returns whether the connection stays.
+    pub(crate) fn write_to(&self, stream: &mut TcpStream) -> bool {
+        let Self { pieces, pause, end } = self;
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                thread::sleep(*pause);
+            }
+            if stream.write_all(piece).is_err() {
+                // The runtime may leave at any time; that it left is seen in the record.
+                return false;
+            }
+        }
+        match end {
+            End::KeepAlive => true,
+            End::Close => {
+                stream.shutdown(Shutdown::Both).ok();
+                false
+            }
+            End::Reset => {
+                reset_when_closed(stream);
+                false
+            }
+        }
     }
 }
 

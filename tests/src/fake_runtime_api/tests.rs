@@ -313,6 +313,29 @@ fn an_upload_that_breaks_off_wedges_the_state_machine() {
 }
 
 #[test]
+fn a_refusal_in_the_middle_of_an_upload_ends_the_event_whether_or_not_the_rest_comes() {
+    let fake = FakeRuntimeApi::start();
+    fake.send(Event::new("one", "{}"))
+        .on_response(Reply::status(413).within_the_body(3));
+    let mut client = Client::new(&fake);
+    client.next();
+    let mut upload = Client::new(&fake);
+    let path = "/2018-06-01/runtime/invocation/one/response";
+    let headers = [
+        ("Lambda-Runtime-Function-Response-Mode", "streaming"),
+        ("Transfer-Encoding", "chunked"),
+    ];
+    upload.send("POST", path, &headers, b"2\r\nab\r\n");
+    fake.wait_for_upload("one", 2);
+    upload.stream.write_all(b"1\r\nc\r\n").unwrap();
+    assert_eq!(upload.receive().unwrap().0, 413);
+    upload.stream.shutdown(Shutdown::Both).unwrap();
+    fake.send(Event::new("two", "{}"));
+    assert_eq!(client.next().0, 200);
+    assert_eq!(client.respond("two", b"2"), 202);
+}
+
+#[test]
 fn several_events_are_open_at_once_where_allowed() {
     let fake = FakeRuntimeApi::builder().concurrency(2).start();
     let mut clients = [Client::new(&fake), Client::new(&fake)];

@@ -85,6 +85,18 @@ impl Source {
 
     /// Reads a body, handing on each piece as it arrives or each chunk whole, and returns the trailers.
     pub(crate) fn body(&mut self, framing: Framing, mut piece: impl FnMut(&[u8])) -> io::Result<Headers> {
+        self.body_until(framing, |bytes| {
+            piece(bytes);
+            Ok(())
+        })
+    }
+
+    /// As [`Self::body`], until a piece is refused.
+    pub(crate) fn body_until(
+        &mut self,
+        framing: Framing,
+        mut piece: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<Headers> {
         match framing {
             Framing::Length(mut left) => {
                 while left > 0 {
@@ -92,14 +104,14 @@ impl Source {
                         return Err(cut_short());
                     }
                     let length = left.min(self.buffer.len());
-                    piece(&self.buffer[..length]);
+                    piece(&self.buffer[..length])?;
                     self.buffer.drain(..length);
                     left -= length;
                 }
                 Ok(Headers::new())
             }
             Framing::UntilClose => loop {
-                piece(&self.buffer);
+                piece(&self.buffer)?;
                 self.buffer.clear();
                 if self.fill()? == 0 {
                     return Ok(Headers::new());
@@ -119,7 +131,7 @@ impl Source {
                 if self.line()? != b"" {
                     return Err(invalid("chunk longer than its size"));
                 }
-                piece(&chunk);
+                piece(&chunk)?;
             },
         }
     }
@@ -164,7 +176,8 @@ impl Source {
                 return Err(cut_short());
             }
         }
-        Ok(self.buffer.drain(..length).collect())
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
     }
 
     fn fill(&mut self) -> io::Result<usize> {
