@@ -40,7 +40,7 @@ pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
             "imports",
             surface.imports.iter().map(|name| (name.as_str(), verdict(name)))
         ),
-        SANDBOX.join("\n  "),
+        [SANDBOX, &[surface.stdio()]].concat().join("\n  "),
     ))
 }
 
@@ -56,7 +56,6 @@ const SANDBOX: &[&str] = &[
     "files: a private, empty /tmp; nothing else",
     "network: none; sockets and name lookups refuse when called, HTTP needs a grant",
     "environment: the function's variables, without credentials, tokens and platform addresses",
-    "stdin: closed; stdout and stderr become log lines",
 ];
 
 impl Surface {
@@ -89,6 +88,13 @@ impl Surface {
         surface.imports.sort();
         surface.exports.sort();
         Ok(surface)
+    }
+
+    fn stdio(&self) -> &'static str {
+        match Kind::choose(&self.exports, None) {
+            Ok(Kind::Command) => "stdin: the event; stdout is the answer, stderr becomes log lines",
+            Ok(Kind::Handler | Kind::Http) | Err(_) => "stdin: closed; stdout and stderr become log lines",
+        }
     }
 
     fn world(&self) -> String {

@@ -143,7 +143,7 @@ fn describe_aws(grant: &AwsGrant) -> String {
         bucket,
         endpoint,
         methods,
-        path: _,
+        path,
     } = grant;
     let methods = methods.as_ref().map_or_else(
         || "every method".to_owned(),
@@ -161,6 +161,9 @@ fn describe_aws(grant: &AwsGrant) -> String {
     }
     if let Some(bucket) = bucket {
         let _ = write!(text, ", bucket {}", bucket.as_str());
+    }
+    if let Some(path) = path {
+        let _ = write!(text, ", path {path}");
     }
     if let Some(endpoint) = endpoint {
         let _ = write!(text, ", at {}", endpoint.outbound().as_str());

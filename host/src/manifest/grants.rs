@@ -187,6 +187,13 @@ impl PathPrefix {
     }
 }
 
+impl std::fmt::Display for PathPrefix {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = if self.is_prefix { "*" } else { "" };
+        write!(formatter, "{}{end}", self.start)
+    }
+}
+
 impl Written for PathPrefix {
     const ACCEPTED: &'static str = "a path such as \"/site/index.html\" or \"/site/*\", beginning with `/`, with `*` \
                                     at most at the end, without the segments `.` and `..`";
