@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use orlop_tests::http_server::respond;
 use orlop_tests::stock::{Response, StockServe, stock_run};
-use orlop_tests::{Component, Emulator, Event, Served, TaskRoot, bootstrap, examples};
+use orlop_tests::{
+    Component, Emulator, Event, FakeRuntimeApi, Host, HttpServer, Served, TaskRoot, bootstrap, examples,
+};
 use serde_json::Value;
 
 /// One event of an example beside the answer to expect.
@@ -224,8 +227,65 @@ fn an_event_of_stream_arrives_before_the_next_one_is_due() {
     assert!(arrivals.last().unwrap().duration_since(arrivals[0]).as_millis() > 0);
 }
 
+/// The image of `orders`: three components and their `orlop.toml`, the payment service a local one.
+fn image_of_orders(payments: &HttpServer) -> TaskRoot {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/orders/orlop.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let manifest = manifest.replace("https://payments.example.com", &payments.origin());
+    TaskRoot::new()
+        .with_compiled(examples::ORDERS_API)
+        .with_compiled(examples::ORDERS_QUEUE)
+        .with_compiled(examples::ORDERS_REPORT)
+        .with_content("orlop.toml", manifest)
+}
+
+/// Takes every payment.
+fn payments() -> HttpServer {
+    HttpServer::start(|_, stream| respond(stream, 200, &[("content-type", "application/json")], b"{}"))
+}
+
+#[test]
+fn one_image_of_orders_serves_requests_messages_and_a_schedule() {
+    let payments = payments();
+    let lambda = FakeRuntimeApi::start();
+    let task_root = image_of_orders(&payments);
+    let host = Host::bootstrap(&lambda).task_root(&task_root).function(256).start();
+    let served = Served::of(lambda, host, task_root);
+    for (index, case) in cases("orders", "").into_iter().enumerate() {
+        let answer = served.ask(Event::new(format!("case-{index}"), case.event));
+        assert!(!answer.is_error, "{}: {}", case.path.display(), answer.text());
+        assert_eq!(answer.json(), case.expected, "{}", case.path.display());
+    }
+    assert!(!payments.requests().is_empty());
+}
+
+#[test]
+fn one_image_of_orders_serves_them_under_the_emulator_too() {
+    let payments = payments();
+    let task_root = image_of_orders(&payments);
+    let emulator = Emulator::of(bootstrap())
+        .env("LAMBDA_TASK_ROOT", task_root.path())
+        .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "10")
+        .start();
+    for case in cases("orders", "") {
+        let (status, body) = emulator.invoke(&case.event);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &answer), (200, &case.expected), "{}", case.path.display());
+    }
+}
+
+#[test]
+fn the_report_of_orders_is_the_same_under_wasmtime() {
+    for case in cases("orders", "report") {
+        let variables = [("REPORT_TITLE", "Orders of the day")];
+        let output = stock_run(examples::ORDERS_REPORT, &[], &case.event, &variables);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer, case.expected);
+    }
+}
+
 #[test]
 fn every_example_is_one_of_these() {
-    // `orders-queue`, `orders-report` and `site` need grants: `deployment` and `site` test them.
+    // `site` has a module of its own.
     assert_eq!(examples::ALL.len(), 10, "a new example needs a test above");
 }

@@ -22,6 +22,7 @@ mod logging;
 mod sandbox;
 mod signing;
 mod site;
+mod streaming;
 mod tls;
 mod tool;
 

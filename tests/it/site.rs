@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use orlop_tests::http_server::respond;
 use orlop_tests::moto::Credentials;
-use orlop_tests::{Answer, Event, FakeRuntimeApi, HttpServer, Moto, Served, TaskRoot, examples, text, tools};
+use orlop_tests::{
+    Answer, Emulator, Event, FakeRuntimeApi, HttpServer, Moto, Served, TaskRoot, bootstrap, examples, text, tools,
+};
 use serde_json::{Value, json};
 
 /// The bucket that the example's `orlop.toml` names.
@@ -52,11 +54,17 @@ struct World {
     store: HttpServer,
 }
 
-impl World {
-    fn new() -> Self {
-        Self::with_bucket(BUCKET)
-    }
+/// What the example needs of the world, and what it is started with.
+struct Surroundings {
+    moto: Moto,
+    credentials: Credentials,
+    front: HttpServer,
+    store: HttpServer,
+    task_root: TaskRoot,
+    variables: Vec<(String, String)>,
+}
 
+impl Surroundings {
     fn with_bucket(bucket: &str) -> Self {
         let moto = Moto::start(&[BUCKET, "another-bucket"]);
         let credentials = moto.credentials();
@@ -85,10 +93,42 @@ impl World {
             ("BUCKET", bucket),
             ("S3_ENDPOINT", &endpoint),
         ];
-        let variables = [own.as_slice(), &credentials.variables()].concat();
-        let served = Served::in_task_root(FakeRuntimeApi::start(), task_root, "site", &variables);
+        let secrets = credentials.variables();
+        let variables = own.iter().chain(&secrets);
+        let variables = variables
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Self {
-            served,
+            moto,
+            credentials,
+            front,
+            store,
+            task_root,
+            variables,
+        }
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_bucket(BUCKET)
+    }
+
+    fn with_bucket(bucket: &str) -> Self {
+        let Surroundings {
+            moto,
+            credentials,
+            front,
+            store,
+            task_root,
+            variables,
+        } = Surroundings::with_bucket(bucket);
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        Self {
+            served: Served::in_task_root(FakeRuntimeApi::start(), task_root, "site", &variables),
             moto,
             credentials,
             front,
@@ -285,4 +325,24 @@ fn the_template_is_one_that_cloudformation_takes() {
     let mut cfn_lint = tools::cfn_lint();
     cfn_lint.arg(example("template.yaml"));
     tools::run(cfn_lint, "a template without complaints");
+}
+
+#[test]
+fn the_site_is_published_under_the_emulator_too() {
+    let surroundings = Surroundings::with_bucket(BUCKET);
+    let emulator = Emulator::of(bootstrap())
+        .arg("site")
+        .env("LAMBDA_TASK_ROOT", surroundings.task_root.path())
+        .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "20");
+    let emulator = surroundings
+        .variables
+        .iter()
+        .fold(emulator, |emulator, (name, value)| emulator.env(name, value))
+        .start();
+    let archive = surroundings.front.origin() + "/site.tar.gz";
+    let (status, body) = emulator.invoke(request_for(&archive));
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &answer["statusCode"]), (200, &json!(200)), "{answer}");
+    surroundings.moto.trust_everybody();
+    assert_eq!(surroundings.moto.keys(BUCKET), KEYS);
 }
