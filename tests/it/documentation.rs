@@ -9,10 +9,15 @@ fn every_test_named_in_the_architecture_exists() {
     let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
     let mut names = 0;
     for name in page.split('`').skip(1).step_by(2) {
-        let Some((module, test)) = name.split_once("::") else {
+        let Some((module, test)) = name.rsplit_once("::") else {
             continue;
         };
-        let sources = [format!("it/{module}.rs"), format!("{module}/main.rs")];
+        let module = module.replace("::", "/");
+        let sources = [
+            format!("it/{module}.rs"),
+            format!("it/{module}/mod.rs"),
+            format!("{module}/main.rs"),
+        ];
         let source = sources
             .iter()
             .find_map(|source| fs::read_to_string(root.join("tests").join(source)).ok());
