@@ -13,6 +13,8 @@ mod emulator;
 mod errors;
 mod examples;
 mod grants;
+mod http;
+mod http_fixtures;
 mod init;
 mod invoke;
 mod isolation;

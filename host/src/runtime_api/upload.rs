@@ -5,8 +5,9 @@
 //! the guest never returns. A success ends with an empty trailer section, a failure with the error in two trailers.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::thread;
 
@@ -180,7 +181,10 @@ impl Body for UploadBody {
                     }
                 }
                 Stage::Draining(mut body, verdict) => {
-                    return match Pin::new(&mut body).poll_frame(context) {
+                    // Pending means that there is no more, and must not mean that the task's share of time is used up.
+                    let frame = tokio::task::unconstrained(poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
+                    let polled = pin!(frame).poll(context);
+                    return match polled {
                         Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
                             self.stage = Stage::Draining(body, verdict);
                             Poll::Ready(Some(Ok(frame)))

@@ -182,17 +182,17 @@ fn read(request: &IncomingRequest) -> Vec<u8> {
 }
 
 fn method(method: Method) -> String {
-    match method {
-        Method::Other(name) => name,
-        named => format!("{named:?}").trim_start_matches("Method::").to_uppercase(),
+    if let Method::Other(name) = method {
+        return name;
     }
+    format!("{method:?}").trim_start_matches("Method::").to_uppercase()
 }
 
 fn scheme(scheme: Scheme) -> String {
-    match scheme {
-        Scheme::Other(name) => name,
-        named => format!("{named:?}").trim_start_matches("Scheme::").to_lowercase(),
+    if let Scheme::Other(name) = scheme {
+        return name;
     }
+    format!("{scheme:?}").trim_start_matches("Scheme::").to_lowercase()
 }
 
 fn text(value: &Value) -> &str {

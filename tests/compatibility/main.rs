@@ -3,13 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::process::Output;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use orlop_tests::foreign;
 use orlop_tests::stock::{Response, StockServe, stock_run};
-use orlop_tests::{Answer, Component, Event, FakeRuntimeApi, Host, Served, TaskRoot, text};
+use orlop_tests::{Answer, Component, Event, FakeRuntimeApi, Host, Served, TaskRoot, foreign, guests, text};
 use serde_json::{Value, json};
 
 /// What a program is run with: its arguments, variables and stdin.
@@ -252,6 +252,31 @@ fn the_examples_of_wstd_answer_alike() {
 }
 
 #[test]
+fn a_server_that_does_not_do_as_it_should_answers_or_fails_alike() {
+    let answered = [
+        "/forget-body",
+        "/forget-stream",
+        "/no-body",
+        "/inject",
+        "/lengths",
+        "/panic-at-end",
+        "/exit-at-end",
+    ];
+    site_answers_alike(guests::HTTP, &answered.map(get));
+    let stock = StockServe::start(guests::HTTP, &[]);
+    let served = Served::new(guests::HTTP);
+    // Not `/panic-in-body`: there a client of `wasmtime serve` takes the beginning of the body for all of it.
+    for path in ["/panic", "/exit", "/no-response", "/error-code", "/drop-body"] {
+        // Here a client gets a 5xx, or a body that breaks off.
+        let is_failure = stock
+            .request("GET", path, &[], b"")
+            .map_or(true, |response| response.status >= 500 || !response.is_whole);
+        assert!(is_failure, "{path}");
+        served.failure(path, function_url_event(&get(path)).to_string());
+    }
+}
+
+#[test]
 fn handlers_in_python_and_javascript_answer_and_fail() {
     for guest in [foreign::python_handler(), foreign::javascript_handler()] {
         let served = Served::new(guest);
@@ -370,45 +395,50 @@ fn function_url_event(request: &Request<'_>) -> Value {
 #[derive(Debug, PartialEq)]
 struct Visible {
     status: u64,
-    content_type: Vec<String>,
+    /// Values of the same name are joined, as the envelope has them.
+    headers: BTreeMap<String, String>,
     cookies: Vec<String>,
     body: Vec<u8>,
 }
 
+/// Set by the server, or by the front door in its place.
+const OF_THE_SERVER: [&str; 4] = ["connection", "content-length", "date", "transfer-encoding"];
+
 fn of_stock(response: &Response) -> Visible {
-    let values = |name| {
-        let values = response.header(name).into_iter();
-        values
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-            .collect()
-    };
+    let mut headers = BTreeMap::<String, String>::new();
+    let mut cookies = Vec::new();
+    for (name, value) in &response.headers {
+        let (name, value) = (name.to_lowercase(), String::from_utf8_lossy(value).into_owned());
+        if name == "set-cookie" {
+            cookies.push(value);
+        } else if let Some(values) = headers.get_mut(&name) {
+            *values += &format!(", {value}");
+        } else if !OF_THE_SERVER.contains(&name.as_str()) {
+            headers.insert(name, value);
+        }
+    }
     assert!(response.is_whole);
     Visible {
         status: response.status.into(),
-        content_type: values("content-type"),
-        cookies: values("set-cookie"),
+        headers,
+        cookies,
         body: response.body.clone(),
     }
 }
 
 fn visible(envelope: &Value) -> Visible {
-    let strings = |value: &Value| {
-        let values = value.as_array().into_iter().flatten();
-        values.map(|value| value.as_str().unwrap().to_owned()).collect()
-    };
     let body = envelope["body"].as_str().unwrap_or_default();
     let body = match envelope["isBase64Encoded"].as_bool() {
         Some(true) => BASE64.decode(body).unwrap(),
         Some(false) | None => body.as_bytes().to_vec(),
     };
+    let headers: BTreeMap<_, _> = serde_json::from_value(envelope["headers"].clone()).unwrap();
+    // A page that echoes its request's headers shows them.
+    let is_of_lambda = |name: &String| name.starts_with("x-amzn-");
     Visible {
         status: envelope["statusCode"].as_u64().unwrap(),
-        content_type: envelope["headers"]["content-type"]
-            .as_str()
-            .map(str::to_owned)
-            .into_iter()
-            .collect(),
-        cookies: strings(&envelope["cookies"]),
+        headers: headers.into_iter().filter(|(name, _)| !is_of_lambda(name)).collect(),
+        cookies: serde_json::from_value(envelope["cookies"].clone()).unwrap_or_default(),
         body,
     }
 }

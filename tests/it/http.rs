@@ -1,8 +1,6 @@
 //! Components that are HTTP servers, where something is not as it should be: each has its answer, and the next event
 //! succeeds in the same process. What goes well is in the fixtures.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::time::Duration;
 
 use orlop_tests::{Answer, Event, FakeRuntimeApi, Served, foreign, guests, text};
@@ -43,17 +41,15 @@ fn assert_goes_on(served: &Served) {
     let envelope = served.answer("next", get("/next").to_string());
     assert_eq!(envelope["statusCode"], 200);
     assert_eq!(description(&envelope)["path_with_query"], "/next");
-    let starts = served.host.log().iter().filter(|line| line.contains("ready")).count();
-    assert_eq!(starts, 1, "{:?}", served.host.log());
+    let is_start = |line: &str| line.contains("ready component=http");
+    served.host.wait_for_log(is_start);
+    let log = served.host.log();
+    assert_eq!(log.iter().filter(|line| is_start(line)).count(), 1, "{log:?}");
 }
 
 /// What the guest says of its request.
 fn description(envelope: &Value) -> Value {
     serde_json::from_str(text(envelope, "body")).unwrap()
-}
-
-fn has_logged(served: &Served, what: &str) -> bool {
-    served.host.log().iter().any(|line| line.contains(what))
 }
 
 #[test]
@@ -79,7 +75,7 @@ fn a_panic_after_the_response_leaves_it_as_it_is_and_is_logged() {
         let served = Served::with_env(guests::HTTP, &[("ORLOP_ISOLATION", isolation)]);
         let envelope = envelope(&served, &get("/panic-at-end"));
         assert_eq!(envelope["body"], "all of it");
-        assert!(has_logged(&served, "the response stands"));
+        served.host.wait_for_log(|line| line.contains("the response stands"));
     }
 }
 
@@ -119,7 +115,9 @@ fn a_status_that_is_no_end_of_a_response_becomes_a_502_and_a_line_of_the_log() {
         assert_eq!(envelope["statusCode"], 502);
         assert!(!envelope.to_string().contains("secret"), "{envelope}");
         assert!(envelope["headers"]["x-a"].is_null(), "{envelope}");
-        assert!(has_logged(&served, &format!("answered with status {status}")));
+        served
+            .host
+            .wait_for_log(|line| line.contains(&format!("answered with status {status}")));
     }
 }
 
@@ -218,7 +216,9 @@ fn a_response_above_the_limit_becomes_a_502_and_a_line_of_the_log() {
     let envelope = envelope(&served, &get("/large"));
     assert_eq!(envelope["statusCode"], 502);
     assert!(envelope.to_string().len() < 1_000);
-    assert!(has_logged(&served, "is more than the 6291556 bytes"));
+    served
+        .host
+        .wait_for_log(|line| line.contains("is more than the 6291556 bytes"));
 }
 
 #[test]
