@@ -5,9 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod artifacts;
+mod batch;
+mod command;
 mod configuration;
 mod context;
 mod deadline;
+mod deployment;
 mod documentation;
 mod emulator;
 mod errors;

@@ -1,7 +1,5 @@
 //! Ordinary programs as handlers: the event on stdin, the answer on stdout, and what their end means.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fmt::Write as _;
 use std::time::Duration;
 

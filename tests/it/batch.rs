@@ -1,8 +1,6 @@
 //! Batches, record by record: which records run, in which order, and which of them the answer brings back (conformance
 //! statement 100).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
