@@ -56,25 +56,18 @@ pub enum Choice<'a> {
     NobodyOverHttp(worlds::NotFound<'a>),
 }
 
-/// Why a function cannot be loaded.
-enum Failure {
-    Unusable(InitError),
-    NeedsCompiler(LoadError),
-}
-
-impl From<InitError> for Failure {
-    fn from(error: InitError) -> Self {
-        Self::Unusable(error)
-    }
-}
-
 impl Deployment {
     /// Finds, loads, links and starts every function.
     ///
     /// # Errors
     ///
-    /// [`LoadError`], if no function can be used, or if one needs a compiler that this program lacks.
-    pub async fn load(config: &Config, log: &Arc<Log>, workspace: Workspace) -> Result<Self, LoadError> {
+    /// [`LoadError`], if no function can be used, or if one needs a compiler that this program lacks and that is near.
+    pub async fn load(
+        config: &Config,
+        log: &Arc<Log>,
+        workspace: Workspace,
+        compiler_is_near: bool,
+    ) -> Result<Self, LoadError> {
         let configs = &config.functions.functions;
         let limits = configs.iter().map(|function| function.limits.clone());
         let limits = limits
@@ -95,9 +88,10 @@ impl Deployment {
         for config in configs {
             let ready = match loader.load(config).await {
                 Ok(ready) => Ok(ready),
-                Err(Failure::NeedsCompiler(error)) => return Err(error),
-                Err(Failure::Unusable(error)) if configs.len() == 1 => return Err(LoadError::Unusable(error)),
-                Err(Failure::Unusable(error)) => {
+                Err(error @ LoadError::NeedsCompiler { .. }) if compiler_is_near => return Err(error),
+                Err(error) if configs.len() == 1 => return Err(error),
+                Err(error) => {
+                    let error = error.without_compiler();
                     let report = error.report();
                     error!(
                         function = config.name,
@@ -259,13 +253,9 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    async fn load(&self, config: &FunctionConfig) -> Result<Ready, Failure> {
+    async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {
         let located = artifact::find(&self.config.task_root, config.component.as_deref())?;
-        let loaded =
-            artifact::load(&self.engines, &located, self.config.verification).map_err(|error| match error {
-                LoadError::Unusable(error) => Failure::Unusable(error),
-                LoadError::NeedsCompiler { .. } => Failure::NeedsCompiler(error),
-            })?;
+        let loaded = artifact::load(&self.engines, &located, self.config.verification)?;
         let unusable = |reason| InitError::InvalidComponent {
             name: located.name.clone(),
             reason,

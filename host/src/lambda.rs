@@ -306,30 +306,24 @@ async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result
         warn!("{remark}");
     }
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
-    let deployment = match Deployment::load(config, log, workspace).await {
+    let tool = tool_beside();
+    let deployment = match Deployment::load(config, log, workspace, tool.is_some()).await {
         Ok(deployment) => deployment,
-        Err(LoadError::Unusable(error)) => return Err(End::Init(error)),
-        Err(LoadError::NeedsCompiler { name, reason }) => return Err(needs_compiler(&name, reason)),
+        Err(error) => {
+            return Err(match (error, tool) {
+                (LoadError::NeedsCompiler { reason, .. }, Some(tool)) => End::NeedsCompiler { tool, reason },
+                (error, _) => End::Init(error.without_compiler()),
+            });
+        }
     };
     deployment.announce(started.elapsed(), config.handover.restarts);
     Ok(deployment)
 }
 
-/// The end of a worker that cannot compile: with the tool beside this program, or with advice.
-fn needs_compiler(name: &str, reason: String) -> End {
-    let tool = std::env::current_exe()
-        .ok()
-        .and_then(|program| Some(program.parent()?.join(TOOL)));
-    match tool.filter(|tool| tool.is_file()) {
-        Some(tool) => End::NeedsCompiler { tool, reason },
-        None => End::Init(InitError::InvalidComponent {
-            name: name.to_owned(),
-            reason: format!(
-                "{reason}, and this program has no compiler; precompile it with `orlop compile {name}.wasm -o {name}.cwasm`, \
-                 or put `orlop` beside `bootstrap`"
-            ),
-        }),
-    }
+/// The developer's tool beside this program, if it is there.
+fn tool_beside() -> Option<PathBuf> {
+    let tool = std::env::current_exe().ok()?.parent()?.join(TOOL);
+    Some(tool).filter(|tool| tool.is_file())
 }
 
 /// Replaces this program with the tool, which is the same runtime with a compiler. Returns only if that failed.

@@ -78,6 +78,28 @@ pub enum LoadError {
     },
 }
 
+impl From<InitError> for LoadError {
+    fn from(error: InitError) -> Self {
+        Self::Unusable(error)
+    }
+}
+
+impl LoadError {
+    /// The same where there is no compiler to be had.
+    pub fn without_compiler(self) -> InitError {
+        match self {
+            Self::Unusable(error) => error,
+            Self::NeedsCompiler { name, reason } => InitError::InvalidComponent {
+                reason: format!(
+                    "{reason}, and this program has no compiler; precompile it with `orlop compile {name}.wasm -o \
+                     {name}.cwasm`, or put `orlop` beside `bootstrap`"
+                ),
+                name,
+            },
+        }
+    }
+}
+
 /// Loads the artifact if there is one that fits, else compiles the component.
 ///
 /// # Errors
