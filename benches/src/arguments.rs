@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Measures Orlop beside a native runtime, on the same events.
 ///
 /// Builds what it measures first. Prints tables in Markdown: medians of all rounds, the spread of the rounds in
-/// parentheses, and ratios to the native peer of the same rounds.
+/// parentheses, and ratios to the first contestant of the same rounds.
 #[derive(clap::Parser)]
 #[command(name = "orlop-benches")]
 pub(crate) struct Arguments {
@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Fresh processes per round and contestant [default: 15, short: 5]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     starts: Option<u32>,
+    /// Measure only this, which may be given several times: hello, api-gateway, worlds, streams, components
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
     /// A quick check, too short for numbers worth quoting
     #[arg(long)]
     short: bool,

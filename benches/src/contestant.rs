@@ -1,4 +1,4 @@
-//! Who is measured: programs that answer the same event, and their processes.
+//! Who is measured: programs, and their processes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,95 +7,58 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-
-use crate::programs::{EVENTS, Programs};
-
-/// The name of the contestant that all others are compared with: the quickest that a native function can be made without
-/// leaving AWS's crate.
-pub(crate) const NATIVE: &str = "native, `current_thread`";
 
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// One event and all who answer it.
-pub(crate) struct Lineup {
-    /// The example's name.
-    pub(crate) name: &'static str,
-    pub(crate) event: Vec<u8>,
-    /// What every contestant has to answer.
-    pub(crate) expected: Value,
-    pub(crate) contestants: Vec<Contestant>,
-}
-
 /// A program, and how it is started.
 pub(crate) struct Contestant {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     program: PathBuf,
-    argument: String,
-    isolation: Option<&'static str>,
+    /// What is run: the program's argument and the handler's name.
+    argument: Option<String>,
+    variables: Vec<(&'static str, &'static str)>,
     task_root: PathBuf,
-    /// The size of the program and of the artifact that it loads.
+    /// The size of the program and of the artifacts that it loads.
     pub(crate) file_bytes: u64,
 }
 
-impl Lineup {
-    pub(crate) fn all(programs: &Programs) -> anyhow::Result<Vec<Self>> {
-        EVENTS.iter().map(|name| Self::new(name, programs)).collect()
+/// A contestant that has no name yet.
+pub(crate) struct ContestantBuilder(Contestant);
+
+impl ContestantBuilder {
+    pub(crate) fn new(program: &Path, task_root: &Path) -> anyhow::Result<Self> {
+        Ok(Self(Contestant {
+            name: String::new(),
+            program: program.to_owned(),
+            argument: None,
+            variables: Vec::new(),
+            task_root: task_root.to_owned(),
+            file_bytes: size(program)?,
+        }))
     }
 
-    fn new(name: &'static str, programs: &Programs) -> anyhow::Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
-        let read = |file: &str| {
-            fs::read(folder.join(file)).with_context(|| format!("cannot read `{file}` of example `{name}`"))
-        };
-        // Lambda sends JSON without the line feed that ends a file.
-        let event = read("event.json")?.trim_ascii_end().to_vec();
-        let expected: Value =
-            serde_json::from_slice(&read("expected.json")?).with_context(|| format!("`expected.json` of `{name}`"))?;
-        let native = |program: &str| {
-            programs
-                .native
-                .get(program)
-                .with_context(|| format!("cargo made no `{program}`"))
-        };
-        let contestant = |name, program: &Path, argument: &str, isolation, artifact: Option<&Path>| {
-            anyhow::Ok(Contestant {
-                name,
-                program: program.to_owned(),
-                argument: argument.to_owned(),
-                isolation,
-                task_root: programs.task_root.clone(),
-                file_bytes: size(program)? + artifact.map_or(Ok(0), size)?,
-            })
-        };
-        let artifact = programs.task_root.join(name).with_extension("cwasm");
-        let orlop = |title, program, isolation| contestant(title, program, name, isolation, Some(&artifact));
-        let peer = native(&format!("native-{name}"))?;
-        let mut contestants = vec![
-            contestant(NATIVE, peer, "one-thread", None, None)?,
-            contestant("native, `#[tokio::main]`", peer, "threads", None, None)?,
-            orlop("Orlop, fresh sandbox per event", &programs.bootstrap, None)?,
-            orlop("Orlop, kept instance", &programs.bootstrap, Some("environment"))?,
-        ];
-        if let Some(baseline) = &programs.baseline {
-            contestants.push(orlop("baseline, fresh sandbox per event", baseline, None)?);
-            contestants.push(orlop("baseline, kept instance", baseline, Some("environment"))?);
-        }
-        contestants.push(contestant(
-            "floor: fixed answer, no parsing",
-            native("floor")?,
-            &expected.to_string(),
-            None,
-            None,
-        )?);
-        Ok(Self {
-            name,
-            event,
-            expected,
-            contestants,
-        })
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.0.argument = Some(argument.to_owned());
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.0.variables.push((name, value));
+        self
+    }
+
+    /// Counts an artifact in.
+    pub(crate) fn loads(mut self, artifact: &Path) -> anyhow::Result<Self> {
+        self.0.file_bytes += size(artifact)?;
+        Ok(self)
+    }
+
+    pub(crate) fn build(mut self, name: impl Into<String>) -> Contestant {
+        self.0.name = name.into();
+        self.0
     }
 }
 
@@ -106,7 +69,7 @@ impl Contestant {
         let log = File::create(&output).with_context(|| format!("cannot write `{}`", output.display()))?;
         let mut command = Command::new(&self.program);
         command
-            .arg(&self.argument)
+            .args(&self.argument)
             .current_dir(&self.task_root)
             .env_clear()
             .envs([
@@ -121,10 +84,10 @@ impl Contestant {
                 ("LANG", "en_US.UTF-8"),
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),
                 ("TZ", ":UTC"),
-                ("_HANDLER", &self.argument),
+                ("_HANDLER", self.argument.as_deref().unwrap_or_default()),
             ])
             .env("LAMBDA_TASK_ROOT", &self.task_root)
-            .envs(self.isolation.map(|isolation| ("ORLOP_ISOLATION", isolation)))
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the log file")?)
             .stderr(log);
@@ -156,6 +119,8 @@ pub(crate) struct Memory {
     pub(crate) resident_kib: f64,
     /// The part that is no file's: heap, stacks, guests.
     pub(crate) anonymous_kib: f64,
+    /// The most that it ever had.
+    pub(crate) peak_kib: f64,
 }
 
 impl Process {
@@ -178,6 +143,7 @@ impl Process {
         Ok(Memory {
             resident_kib: field("VmRSS:")?,
             anonymous_kib: field("RssAnon:")?,
+            peak_kib: field("VmHWM:")?,
         })
     }
 
@@ -197,6 +163,17 @@ impl Process {
             "this kernel does not count the processor time of threads (CONFIG_SCHED_INFO)"
         );
         Ok(Duration::from_nanos(sum))
+    }
+
+    /// Processor time that all its threads have used, those that have ended as well; in ticks of some milliseconds.
+    pub(crate) fn processor_time_with_ended_threads(&self) -> anyhow::Result<Duration> {
+        let stat = self.proc("stat")?;
+        // The second field is a name in parentheses, which may contain anything. After it, the state is the first.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_ascii_whitespace().skip(11).take(2);
+        let ticks: Option<u64> = times.map(|field| field.parse::<u64>().ok()).sum();
+        let ticks = ticks.context("the process's stat has an unknown form")?;
+        Ok(Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
     }
 
     fn proc(&self, file: &str) -> anyhow::Result<String> {

@@ -4,7 +4,10 @@
 //! [`report`] prints how they compare. Absolute times depend on the machine and its mood; ratios of one run are what counts.
 
 mod arguments;
+mod chunked;
 mod contestant;
+mod fleet;
+mod lineup;
 mod measure;
 mod programs;
 mod read_only;
@@ -19,7 +22,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use arguments::{Arguments, Plan};
-use contestant::Lineup;
+use lineup::Lineup;
 use measure::Measurement;
 use programs::Programs;
 use report::Report;
@@ -40,7 +43,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let plan = Plan::new(arguments);
     let programs = Programs::build(arguments)?;
-    let is_mapped = arguments.has_own_mounts && read_only::make_read_only(&programs.task_root);
+    let is_mapped = arguments.has_own_mounts && programs.task_roots().all(read_only::make_read_only);
     if !is_mapped {
         eprintln!(
             "the artifacts are not on a read-only mount as on Lambda: Orlop will verify and copy them at each start"
@@ -51,7 +54,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         measure::pin(core)?;
     }
     let mut measurements = Vec::new();
-    for lineup in Lineup::all(&programs)? {
+    for lineup in Lineup::all(&programs, &arguments.only)? {
         measurements.push(Measurement::take(&lineup, &plan, &programs.work)?);
     }
     let report = Report::new(conditions, &measurements);

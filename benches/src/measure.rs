@@ -10,12 +10,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::arguments::Plan;
-use crate::contestant::{Contestant, Lineup, Process};
+use crate::contestant::{Contestant, Process};
+use crate::lineup::{Lineup, StreamRequest, Task};
 use crate::runtime_api::RuntimeApi;
 use crate::statistics::{Rounds, percentile, sorted};
 
 /// Events before the measurement, until caches and buffers have settled.
 const WARM_UP_EVENTS: u32 = 300;
+/// Status and headers at the beginning of a stream.
+const MAX_PRELUDE_BYTES: u64 = 16 << 10;
+const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,14 +36,21 @@ pub(crate) enum Metric {
     ResidentMib,
     AnonymousMib,
     FilesMib,
+    MegabytesPerSecond,
+    HeadUs,
+    ProcessorMsPerStream,
+    PeakMib,
+    PeakGrowthMib,
 }
 
 /// All numbers of one event.
 pub(crate) struct Measurement {
     pub(crate) name: &'static str,
     pub(crate) event_bytes: usize,
+    /// The name of the contestant that the others are compared with.
+    pub(crate) reference: String,
     /// In the order of the line-up.
-    pub(crate) results: Vec<(&'static str, Results)>,
+    pub(crate) results: Vec<(String, Results)>,
 }
 
 /// All numbers of one contestant.
@@ -51,16 +62,32 @@ impl Measurement {
         let mut results: Vec<_> = lineup
             .contestants
             .iter()
-            .map(|contestant| (contestant.name, Results::new()))
+            .map(|contestant| (contestant.name.clone(), Results::new()))
             .collect();
         for round in 0..plan.rounds {
             eprintln!("{}: round {} of {}", lineup.name, round + 1, plan.rounds);
-            turns.starts(&mut results)?;
-            turns.events(&mut results)?;
+            match &lineup.task {
+                Task::Answer { event, expected } => {
+                    turns.starts(event, expected, &mut results)?;
+                    turns.each(&mut results, |process, runtime_api| {
+                        turns.serve(event, process, runtime_api)
+                    })?;
+                }
+                Task::Stream { short, long } => turns.each(&mut results, |process, runtime_api| {
+                    runtime_api.expect_next()?;
+                    stream(short, long, process, runtime_api)
+                })?,
+            }
+            for (contestant, (_, results)) in lineup.contestants.iter().zip(&mut results) {
+                #[expect(clippy::cast_precision_loss, reason = "files are far smaller than 2^53 bytes")]
+                let size = contestant.file_bytes as f64 / BYTES_PER_MIB;
+                results.entry(Metric::FilesMib).or_default().push(size);
+            }
         }
         Ok(Self {
             name: lineup.name,
-            event_bytes: lineup.event.len(),
+            event_bytes: lineup.task.event().len(),
+            reference: lineup.reference.clone(),
             results,
         })
     }
@@ -83,11 +110,13 @@ struct Turns<'a> {
 
 impl Turns<'_> {
     /// Starts each contestant in turn, again and again.
-    fn starts(&self, results: &mut [(&'static str, Results)]) -> anyhow::Result<()> {
+    fn starts(&self, event: &[u8], expected: &Value, results: &mut [(String, Results)]) -> anyhow::Result<()> {
         let mut times = vec![(Vec::new(), Vec::new()); self.lineup.contestants.len()];
         for _ in 0..self.plan.starts {
             for (contestant, (nexts, answers)) in self.lineup.contestants.iter().zip(&mut times) {
-                let (next, answer) = self.start(contestant)?;
+                let (next, answer) = self.with_process(contestant, |process, runtime_api| {
+                    start(event, expected, process, runtime_api)
+                })?;
                 nexts.push(milliseconds(next));
                 answers.push(milliseconds(answer));
             }
@@ -103,54 +132,46 @@ impl Turns<'_> {
         Ok(())
     }
 
-    /// From the start of a process to its first request, and to its first answer.
-    fn start(&self, contestant: &Contestant) -> anyhow::Result<(Duration, Duration)> {
-        let mut runtime_api = RuntimeApi::new()?;
-        let process = contestant.start(&runtime_api.address, self.work)?;
-        let mut first = || {
-            runtime_api.expect_next()?;
-            let next = process.started.elapsed();
-            let (answered, answer) = runtime_api.ask_once(&self.lineup.event)?;
-            let answer: Value = serde_json::from_slice(&answer).context("its answer is not JSON")?;
-            ensure!(
-                answer == self.lineup.expected,
-                "it answered {answer}, not {}",
-                self.lineup.expected
-            );
-            Ok((next, answered - process.started))
-        };
-        first().with_context(|| self.failure(contestant, &process.output()))
-    }
-
-    /// Lets each contestant in turn serve all events of the round.
-    fn events(&self, results: &mut [(&'static str, Results)]) -> anyhow::Result<()> {
+    /// Lets each contestant in turn do its work of the round, in one process.
+    fn each(
+        &self,
+        results: &mut [(String, Results)],
+        work: impl Fn(&Process, &mut RuntimeApi) -> anyhow::Result<Vec<(Metric, f64)>>,
+    ) -> anyhow::Result<()> {
         for (contestant, (_, results)) in self.lineup.contestants.iter().zip(results) {
-            let mut runtime_api = RuntimeApi::new()?;
-            let process = contestant.start(&runtime_api.address, self.work)?;
-            let numbers = self.serve(contestant, &process, &mut runtime_api);
-            for (metric, value) in numbers.with_context(|| self.failure(contestant, &process.output()))? {
+            for (metric, value) in self.with_process(contestant, &work)? {
                 results.entry(metric).or_default().push(value);
             }
         }
         Ok(())
     }
 
-    fn serve(
+    fn with_process<T>(
         &self,
         contestant: &Contestant,
+        work: impl FnOnce(&Process, &mut RuntimeApi) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut runtime_api = RuntimeApi::new()?;
+        let process = contestant.start(&runtime_api.address, self.work)?;
+        work(&process, &mut runtime_api).with_context(|| self.failure(contestant, &process.output()))
+    }
+
+    fn serve(
+        &self,
+        event: &[u8],
         process: &Process,
         runtime_api: &mut RuntimeApi,
     ) -> anyhow::Result<Vec<(Metric, f64)>> {
         runtime_api.expect_next()?;
         for _ in 0..WARM_UP_EVENTS {
-            runtime_api.exchange(&self.lineup.event)?;
+            runtime_api.exchange(event)?;
         }
         let mut latencies = Vec::new();
         let mut turns = Vec::new();
         let processor_before = process.processor_time()?;
         let began = Instant::now();
         for _ in 0..self.plan.events {
-            let exchange = runtime_api.exchange(&self.lineup.event)?;
+            let exchange = runtime_api.exchange(event)?;
             latencies.push(microseconds(exchange.latency));
             turns.push(microseconds(exchange.turn));
         }
@@ -168,8 +189,6 @@ impl Turns<'_> {
             (Metric::ProcessorUsPerEvent, microseconds(processor) / events),
             (Metric::ResidentMib, memory.resident_kib / 1024.0),
             (Metric::AnonymousMib, memory.anonymous_kib / 1024.0),
-            #[expect(clippy::cast_precision_loss, reason = "files are far smaller than 2^53 bytes")]
-            (Metric::FilesMib, contestant.file_bytes as f64 / f64::from(1 << 20)),
         ])
     }
 
@@ -181,6 +200,58 @@ impl Turns<'_> {
         };
         format!("{}, event `{}`: {output}", contestant.name, self.lineup.name)
     }
+}
+
+/// From the start of a process to its first request, and to its first answer.
+fn start(
+    event: &[u8],
+    expected: &Value,
+    process: &Process,
+    runtime_api: &mut RuntimeApi,
+) -> anyhow::Result<(Duration, Duration)> {
+    runtime_api.expect_next()?;
+    let next = process.started.elapsed();
+    let (answered, answer) = runtime_api.ask_once(event)?;
+    let answer: Value = serde_json::from_slice(&answer).context("its answer is not JSON")?;
+    ensure!(answer == *expected, "it answered {answer}, not {expected}");
+    Ok((next, answered - process.started))
+}
+
+/// A short stream first, so that the growth of memory during the long one shows.
+fn stream(
+    short: &StreamRequest,
+    long: &StreamRequest,
+    process: &Process,
+    runtime_api: &mut RuntimeApi,
+) -> anyhow::Result<Vec<(Metric, f64)>> {
+    let mut take = |request: &StreamRequest| {
+        let streamed = runtime_api.exchange_stream(&request.event)?;
+        let expected = request.bytes..=request.bytes + MAX_PRELUDE_BYTES;
+        ensure!(
+            expected.contains(&streamed.bytes),
+            "it streamed {} bytes",
+            streamed.bytes
+        );
+        Ok(streamed)
+    };
+    take(short)?;
+    let peak_before = process.memory()?.peak_kib;
+    let processor_before = process.processor_time_with_ended_threads()?;
+    let streamed = take(long)?;
+    let processor = process
+        .processor_time_with_ended_threads()?
+        .saturating_sub(processor_before);
+    let peak = process.memory()?.peak_kib;
+    #[expect(clippy::cast_precision_loss, reason = "streams are far smaller than 2^53 bytes")]
+    let megabytes = streamed.bytes as f64 / 1e6;
+    Ok(vec![
+        (Metric::MegabytesPerSecond, megabytes / streamed.until_end.as_secs_f64()),
+        (Metric::HeadUs, microseconds(streamed.until_head)),
+        (Metric::ProcessorMsPerStream, milliseconds(processor)),
+        (Metric::PeakMib, peak / 1024.0),
+        // The kernel adds its counts up with some delay.
+        (Metric::PeakGrowthMib, (peak - peak_before).max(0.0) / 1024.0),
+    ])
 }
 
 fn milliseconds(duration: Duration) -> f64 {

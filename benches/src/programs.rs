@@ -10,9 +10,14 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
+use crate::fleet::{self, Fleet};
 
 /// The examples whose `event.json` is sent, each answered by its own handler.
 pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
+/// The package with the guests of all other measurements.
+const GUESTS: &str = "orlop-bench-guests";
+/// Of which many copies are made.
+const COPIED_GUEST: &str = "hello-handler";
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// Everything that takes part.
@@ -20,9 +25,11 @@ pub(crate) struct Programs {
     pub(crate) bootstrap: PathBuf,
     pub(crate) baseline: Option<PathBuf>,
     /// The native functions and the floor, by name.
-    pub(crate) native: HashMap<String, PathBuf>,
+    native: HashMap<String, PathBuf>,
     /// The folder of the artifacts, and of nothing else.
     pub(crate) task_root: PathBuf,
+    /// From the smallest to the largest.
+    pub(crate) fleets: Vec<Fleet>,
     /// A folder for what comes up during the measurement.
     pub(crate) work: PathBuf,
 }
@@ -41,30 +48,50 @@ impl Programs {
             None => only("orlop", build(&["build", "--package", "orlop", "--bin", "orlop"])?)?,
         };
         let native = build(&["build", "--release", "--package", env!("CARGO_PKG_NAME"), "--bins"])?;
-        compile_guests(&orlop, &task_root)?;
+        let guests = build_guests()?;
+        let compile = |component: &Path, artifact: &Path| {
+            let mut command = Command::new(&orlop);
+            run(command.arg("compile").arg(component).arg("-o").arg(artifact)).map(drop)
+        };
+        for (name, component) in &guests {
+            compile(component, &task_root.join(name).with_extension("cwasm"))?;
+        }
+        let copied = guests
+            .get(COPIED_GUEST)
+            .with_context(|| format!("cargo made no `{COPIED_GUEST}`"))?;
+        let fleets = fleet::SIZES.map(|size| Fleet::make(size, copied, &work, compile));
         Ok(Self {
             bootstrap,
             baseline: arguments.baseline.as_deref().map(existing).transpose()?,
             native,
             task_root,
+            fleets: fleets.into_iter().collect::<anyhow::Result<_>>()?,
             work,
         })
     }
+
+    pub(crate) fn native(&self, name: &str) -> anyhow::Result<&Path> {
+        let program = self.native.get(name).map(PathBuf::as_path);
+        program.with_context(|| format!("cargo made no `{name}`"))
+    }
+
+    /// The folders that are read-only on Lambda.
+    pub(crate) fn task_roots(&self) -> impl Iterator<Item = &Path> {
+        let fleets = self.fleets.iter().map(|fleet| fleet.task_root.as_path());
+        std::iter::once(self.task_root.as_path()).chain(fleets)
+    }
 }
 
-fn compile_guests(orlop: &Path, task_root: &Path) -> anyhow::Result<()> {
+fn build_guests() -> anyhow::Result<HashMap<String, PathBuf>> {
     install_guest_target()?;
     let mut arguments = vec!["build", "--release", "--target", GUEST_TARGET];
-    arguments.extend(EVENTS.iter().flat_map(|event| ["--package", event]));
-    for (name, component) in build(&arguments)? {
-        let artifact = task_root.join(&name).with_extension("cwasm");
-        run(Command::new(orlop)
-            .arg("compile")
-            .arg(component)
-            .arg("-o")
-            .arg(artifact))?;
-    }
-    Ok(())
+    arguments.extend(
+        EVENTS
+            .iter()
+            .chain([&GUESTS])
+            .flat_map(|package| ["--package", package]),
+    );
+    build(&arguments)
 }
 
 fn install_guest_target() -> anyhow::Result<()> {

@@ -8,12 +8,11 @@ use std::thread;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Arguments, Plan};
-use crate::contestant::NATIVE;
 use crate::measure::{Measurement, Metric, Results};
 use crate::statistics::Summary;
 
-/// Tables with their columns.
-const TABLES: [&[Metric]; 3] = [
+/// Tables with their columns. A measurement has those of which it has numbers.
+const TABLES: [&[Metric]; 5] = [
     &[
         Metric::LatencyP50Us,
         Metric::LatencyP90Us,
@@ -23,6 +22,8 @@ const TABLES: [&[Metric]; 3] = [
         Metric::ProcessorUsPerEvent,
     ],
     &[Metric::FirstNextMs, Metric::FirstAnswerMs],
+    &[Metric::MegabytesPerSecond, Metric::HeadUs, Metric::ProcessorMsPerStream],
+    &[Metric::PeakMib, Metric::PeakGrowthMib],
     &[Metric::ResidentMib, Metric::AnonymousMib, Metric::FilesMib],
 ];
 
@@ -39,19 +40,30 @@ impl Metric {
             Self::ProcessorUsPerEvent => "CPU per event, µs",
             Self::ResidentMib => "resident, MiB",
             Self::AnonymousMib => "of it anonymous, MiB",
-            Self::FilesMib => "program and artifact, MiB",
+            Self::FilesMib => "program and artifacts, MiB",
+            Self::MegabytesPerSecond => "MB/s",
+            Self::HeadUs => "event → head of the answer, µs",
+            Self::ProcessorMsPerStream => "CPU per stream, ms",
+            Self::PeakMib => "most resident, MiB",
+            Self::PeakGrowthMib => "of it since a short stream, MiB",
         }
     }
 
     fn decimals(self) -> usize {
         match self {
-            Self::EventsPerSecond => 0,
+            Self::EventsPerSecond | Self::MegabytesPerSecond | Self::HeadUs | Self::ProcessorMsPerStream => 0,
             Self::LatencyP50Us
             | Self::LatencyP90Us
             | Self::LatencyP99Us
             | Self::TurnP50Us
             | Self::ProcessorUsPerEvent => 1,
-            Self::FirstNextMs | Self::FirstAnswerMs | Self::ResidentMib | Self::AnonymousMib | Self::FilesMib => 2,
+            Self::FirstNextMs
+            | Self::FirstAnswerMs
+            | Self::ResidentMib
+            | Self::AnonymousMib
+            | Self::FilesMib
+            | Self::PeakMib
+            | Self::PeakGrowthMib => 2,
         }
     }
 }
@@ -90,7 +102,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// In each cell: the ratio to the native peer, the median, and the spread of the rounds.
+    /// In each cell: the ratio to the reference, the median, and the spread of the rounds.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.conditions {
@@ -101,7 +113,9 @@ impl<'a> Report<'a> {
         for measurement in self.measurements {
             let _ = writeln!(text, "\n## `{}`, {} bytes", measurement.name, measurement.event_bytes);
             for metrics in TABLES {
-                text.push_str(&table(measurement, metrics));
+                if metrics.iter().all(|metric| measurement.has(*metric)) {
+                    text.push_str(&table(measurement, metrics));
+                }
             }
         }
         text
@@ -112,13 +126,18 @@ impl<'a> Report<'a> {
             .measurements
             .iter()
             .map(|measurement| {
-                let native = native(measurement);
+                let reference = measurement.reference();
                 let contestants: Vec<Value> = measurement
                     .results
                     .iter()
-                    .map(|(name, results)| json!({ "name": name, "metrics": metrics_json(results, native) }))
+                    .map(|(name, results)| json!({ "name": name, "metrics": metrics_json(results, reference) }))
                     .collect();
-                json!({ "name": measurement.name, "bytes": measurement.event_bytes, "contestants": contestants })
+                json!({
+                    "name": measurement.name,
+                    "bytes": measurement.event_bytes,
+                    "reference": measurement.reference,
+                    "contestants": contestants,
+                })
             })
             .collect();
         format!("{:#}\n", json!({ "conditions": self.conditions, "events": events }))
@@ -126,7 +145,7 @@ impl<'a> Report<'a> {
 }
 
 fn table(measurement: &Measurement, metrics: &[Metric]) -> String {
-    let native = native(measurement);
+    let reference = measurement.reference();
     let mut text = String::from("\n| |");
     for metric in metrics {
         let _ = write!(text, " {} |", metric.title());
@@ -135,14 +154,14 @@ fn table(measurement: &Measurement, metrics: &[Metric]) -> String {
     for (name, results) in &measurement.results {
         let _ = write!(text, "| {name} |");
         for metric in metrics {
-            let _ = write!(text, " {} |", cell(*metric, results, native));
+            let _ = write!(text, " {} |", cell(*metric, results, reference));
         }
         text.push('\n');
     }
     text
 }
 
-fn cell(metric: Metric, results: &Results, native: Option<&Results>) -> String {
+fn cell(metric: Metric, results: &Results, reference: Option<&Results>) -> String {
     let Some(rounds) = results.get(&metric) else {
         return "–".to_owned();
     };
@@ -151,34 +170,45 @@ fn cell(metric: Metric, results: &Results, native: Option<&Results>) -> String {
         minimum,
         maximum,
     } = rounds.summary();
-    let ratio = native
-        .and_then(|native| native.get(&metric))
-        .map_or(f64::NAN, |native| rounds.ratio_to(native).summary().median);
+    let ratio = reference
+        .and_then(|reference| reference.get(&metric))
+        .map_or(f64::NAN, |reference| rounds.ratio_to(reference).summary().median);
     let decimals = metric.decimals();
+    let ratio = match ratio.is_finite() {
+        true => format!("**{ratio:.2}×** "),
+        // Nothing is compared with nothing.
+        false => String::new(),
+    };
     // What cannot vary, such as a file's size, has no spread.
     if minimum.total_cmp(&maximum).is_eq() {
-        return format!("**{ratio:.2}×** {median:.decimals$}");
+        return format!("{ratio}{median:.decimals$}");
     }
-    format!("**{ratio:.2}×** {median:.decimals$} ({minimum:.decimals$}–{maximum:.decimals$})")
+    format!("{ratio}{median:.decimals$} ({minimum:.decimals$}–{maximum:.decimals$})")
 }
 
-fn metrics_json(results: &Results, native: Option<&Results>) -> Value {
+fn metrics_json(results: &Results, reference: Option<&Results>) -> Value {
     let metrics: BTreeMap<Metric, Value> = results
         .iter()
         .map(|(metric, rounds)| {
-            let ratio = native
-                .and_then(|native| native.get(metric))
-                .map(|native| rounds.ratio_to(native).summary());
-            let value = json!({ "summary": rounds.summary(), "ratio_to_native": ratio, "rounds": rounds });
+            let ratio = reference
+                .and_then(|reference| reference.get(metric))
+                .map(|reference| rounds.ratio_to(reference).summary());
+            let value = json!({ "summary": rounds.summary(), "ratio": ratio, "rounds": rounds });
             (*metric, value)
         })
         .collect();
     json!(metrics)
 }
 
-fn native(measurement: &Measurement) -> Option<&Results> {
-    let (_, results) = measurement.results.iter().find(|(name, _)| *name == NATIVE)?;
-    Some(results)
+impl Measurement {
+    fn reference(&self) -> Option<&Results> {
+        let (_, results) = self.results.iter().find(|(name, _)| *name == self.reference)?;
+        Some(results)
+    }
+
+    fn has(&self, metric: Metric) -> bool {
+        self.results.iter().any(|(_, results)| results.contains_key(&metric))
+    }
 }
 
 fn processor() -> String {

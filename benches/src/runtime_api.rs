@@ -9,12 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::chunked::ChunkedRequest;
+
 /// How long a process may be silent before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The timeout of the function, from which deadlines are made.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same of a function that streams.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REQUEST_BYTES: usize = 1 << 20;
-const MAX_HEADERS: usize = 32;
+pub(crate) const MAX_HEADERS: usize = 32;
 
 const ACCEPTED: &[u8] =
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"status\":\"OK\"}\n";
@@ -37,6 +41,16 @@ pub(crate) struct Exchange {
     pub(crate) latency: Duration,
     /// From then until the process asked for the next event.
     pub(crate) turn: Duration,
+}
+
+/// How long a streamed answer took.
+pub(crate) struct Streamed {
+    /// From handing the event to the socket until the head of the answer was there.
+    pub(crate) until_head: Duration,
+    /// From the same moment until the end.
+    pub(crate) until_end: Duration,
+    /// Of the answer, without the framing.
+    pub(crate) bytes: u64,
 }
 
 impl RuntimeApi {
@@ -89,13 +103,42 @@ impl RuntimeApi {
         Ok((answered, answer))
     }
 
-    fn ask(&mut self, event: &[u8]) -> anyhow::Result<(Instant, Instant, Range<usize>)> {
+    /// Sends one event, takes a streamed answer as fast as it comes, and waits until the process asks again.
+    pub(crate) fn exchange_stream(&mut self, event: &[u8]) -> anyhow::Result<Streamed> {
+        let sent = self.send(event, STREAM_TIMEOUT)?;
+        self.wait_for_data()?;
+        // The connection of an earlier stream, which has ended meanwhile.
+        while self.streams[self.current].peek(&mut [0]).context("it broke off")? == 0 {
+            self.streams.remove(self.current);
+            self.wait_for_data()?;
+        }
+        let mut request = ChunkedRequest::new(&mut self.streams[self.current], &mut self.buffer);
+        request.read_head()?;
+        let began = Instant::now();
+        let bytes = request.read_body()?;
+        let took = sent.elapsed();
+        self.accept_answer()?;
+        self.expect_next()?;
+        Ok(Streamed {
+            until_head: began - sent,
+            until_end: took,
+            bytes,
+        })
+    }
+
+    /// Returns the time just before it was sent.
+    fn send(&mut self, event: &[u8], timeout: Duration) -> anyhow::Result<Instant> {
         self.events += 1;
-        let message = message(self.events, event);
+        let message = message(self.events, event, timeout);
         let sent = Instant::now();
         self.streams[self.current]
             .write_all(&message)
             .context("cannot send an event")?;
+        Ok(sent)
+    }
+
+    fn ask(&mut self, event: &[u8]) -> anyhow::Result<(Instant, Instant, Range<usize>)> {
+        let sent = self.send(event, FUNCTION_TIMEOUT)?;
         let request = self.read_request()?;
         let answered = Instant::now();
         let body = request.body;
@@ -218,8 +261,8 @@ impl Request {
 }
 
 /// The answer to `GET next`, with the headers that Lambda sends.
-fn message(number: u64, event: &[u8]) -> Vec<u8> {
-    let deadline = SystemTime::now() + FUNCTION_TIMEOUT;
+fn message(number: u64, event: &[u8], timeout: Duration) -> Vec<u8> {
+    let deadline = SystemTime::now() + timeout;
     let deadline_ms = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut message = format!(
         "HTTP/1.1 200 OK\r\n\

@@ -166,7 +166,7 @@ impl Deployment {
     pub fn choose<'a>(&'a mut self, invocation: &'a Invocation) -> Choice<'a> {
         let index = match self.index(invocation) {
             Ok(index) => index,
-            Err(choice) => return choice,
+            Err(choice) => return *choice,
         };
         match self.functions.get_mut(index).map(|entry| &mut entry.ready) {
             Some(Ok(ready)) => Choice::Function(&mut ready.function),
@@ -175,7 +175,7 @@ impl Deployment {
         }
     }
 
-    fn index<'a>(&self, invocation: &'a Invocation) -> Result<usize, Choice<'a>> {
+    fn index<'a>(&self, invocation: &'a Invocation) -> Result<usize, Box<Choice<'a>>> {
         // One function without routes takes every event, and the event stays unread.
         let event = match &invocation.event {
             Ok(event) if self.routes.iter().next().is_some() => event,
@@ -201,9 +201,11 @@ impl Deployment {
             (None, None, Some(source)) => format!("source {source}"),
             (None, None, None) => "an event of no source that Orlop knows".to_owned(),
         };
-        index.ok_or_else(|| match http_event {
-            Some(http_event) => Choice::NobodyOverHttp(worlds::NotFound::new(http_event, self.response_mode())),
-            None => Choice::Nobody(FunctionError::RouteNotFound(looked_for)),
+        index.ok_or_else(|| {
+            Box::new(match http_event {
+                Some(http_event) => Choice::NobodyOverHttp(worlds::NotFound::new(http_event, self.response_mode())),
+                None => Choice::Nobody(FunctionError::RouteNotFound(looked_for)),
+            })
         })
     }
 

@@ -48,10 +48,8 @@ pub struct LambdaContext<'a> {
 }
 
 /// Whether only the host may set that header, so that a client's copy must not reach the guest.
-pub(super) fn is_reserved(name: &str) -> bool {
-    [REQUEST_CONTEXT, LAMBDA_CONTEXT, TENANT_ID]
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved.as_str()))
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    [REQUEST_CONTEXT, LAMBDA_CONTEXT, TENANT_ID].contains(name)
 }
 
 impl LambdaContext<'_> {

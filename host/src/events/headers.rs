@@ -1,6 +1,6 @@
 //! Header names and values between JSON text and HTTP, in both directions.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, MaxSizeReached};
+use http::header::{HeaderName, HeaderValue};
 
 /// Whether a header speaks of one connection, and means nothing beyond it (contract §10.8 rule 4, §10.9 rule 2).
 pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -30,20 +30,11 @@ pub(super) fn text(value: &HeaderValue) -> String {
     }
 }
 
-/// Adds a field to those of the same name. A name that is none is left out.
-///
-/// # Errors
-///
-/// The map is full; it takes more than 24,000 names.
-pub(super) fn append(headers: &mut HeaderMap, name: &str, text: &str) -> Result<(), MaxSizeReached> {
-    if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-        headers.try_append(name, value(text))?;
-    }
-    Ok(())
-}
-
 /// JSON as a header value: one line of ASCII that is still the same JSON.
 pub(super) fn json_value(json: &str) -> HeaderValue {
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return value(json);
+    }
     let mut line = String::with_capacity(json.len());
     let mut units = [0; 2];
     for character in json.chars() {

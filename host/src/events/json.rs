@@ -43,6 +43,11 @@ impl<'a> Object<'a> {
         self.text(name).is_some_and(|text| text == "true")
     }
 
+    /// How many members there are, those that are `null` included.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -68,24 +73,36 @@ impl<'a> Value<'a> {
         self.json() == "null"
     }
 
+    pub(super) fn is_object(self) -> bool {
+        self.json().starts_with('{')
+    }
+
     /// What a string says; numbers and booleans as they are written; `None` for everything else.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
-        match self.json().as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<Text<'a>>(self.json()).ok().map(|text| text.0),
-            Some(b'{' | b'[') => None,
+        let json = self.json();
+        match json.as_bytes() {
+            // The parser has seen that it is a string; without an escape it stands as it is.
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => json.get(1..json.len() - 1).map(Cow::Borrowed),
+            [b'"', ..] => serde_json::from_str::<Text<'a>>(json).ok().map(|text| text.0),
+            [b'{' | b'[', ..] => None,
             _ if self.is_null() => None,
-            _ => Some(Cow::Borrowed(self.json())),
+            _ => Some(Cow::Borrowed(json)),
         }
     }
 
     pub(super) fn object(self) -> Option<Object<'a>> {
-        Object::parse(self.json())
+        // A refusal by the parser costs more than an answer.
+        self.is_object().then(|| Object::parse(self.json()))?
     }
 
     /// The elements of a list; anything else is a list of one.
-    pub(super) fn elements(self) -> Vec<Value<'a>> {
-        serde_json::from_str::<Vec<&RawValue>>(self.json())
-            .map_or_else(|_| vec![self], |elements| elements.into_iter().map(Value).collect())
+    pub(super) fn elements(self) -> impl Iterator<Item = Value<'a>> {
+        let list = match self.json().starts_with('[') {
+            true => serde_json::from_str::<Vec<&RawValue>>(self.json()).ok(),
+            false => None,
+        };
+        let alone = list.is_none().then_some(self);
+        list.into_iter().flatten().map(Value).chain(alone)
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// The headers that the host adds at most.
+const OUR_HEADERS: usize = 6;
+
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
@@ -196,17 +199,22 @@ impl HttpEvent<'_> {
     fn headers(&self, body_bytes: usize) -> Result<HeaderMap, Refusal> {
         let map = self.first_map(["multiValueHeaders", "headers"]);
         let cookies = self.cookies();
-        let mut headers = HeaderMap::new();
+        let fields = map.as_ref().map_or(0, Object::len);
+        let mut headers = HeaderMap::try_with_capacity(fields + OUR_HEADERS)?;
         let mut has_length = false;
         for (name, value) in map.iter().flat_map(Object::members) {
-            let is_length = name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str());
+            // A name that is none is left out.
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+                continue;
+            };
+            let is_length = name == CONTENT_LENGTH;
             has_length |= is_length;
-            let is_replaced = cookies.is_some() && name.eq_ignore_ascii_case(COOKIE.as_str());
-            if is_length || is_replaced || is_reserved(name) || is_of_connection(name) {
+            let is_replaced = cookies.is_some() && name == COOKIE;
+            if is_length || is_replaced || is_reserved(&name) || headers::is_hop_by_hop(&name) {
                 continue;
             }
-            for text in value.elements().into_iter().filter_map(Value::text) {
-                headers::append(&mut headers, name, &text)?;
+            for text in value.elements().filter_map(Value::text) {
+                headers.try_append(&name, headers::value(&text))?;
             }
         }
         if let Some(cookies) = cookies {
@@ -230,13 +238,7 @@ impl HttpEvent<'_> {
         if !matches!(self.source, Source::HttpApi2 | Source::FunctionUrl) {
             return None;
         }
-        let cookies: Vec<_> = self
-            .event
-            .get("cookies")?
-            .elements()
-            .into_iter()
-            .filter_map(Value::text)
-            .collect();
+        let cookies: Vec<_> = self.event.get("cookies")?.elements().filter_map(Value::text).collect();
         (!cookies.is_empty()).then(|| cookies.join("; "))
     }
 
@@ -269,10 +271,6 @@ fn query_of(parameters: Option<Object<'_>>, push: fn(&mut target::Query, &str, O
         }
     }
     query.into_string()
-}
-
-fn is_of_connection(name: &str) -> bool {
-    HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| headers::is_hop_by_hop(&name))
 }
 
 /// What the client spoke to the front door; of a list what it spoke to the first one.

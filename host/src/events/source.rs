@@ -100,7 +100,7 @@ impl Source {
             }
             let version = event.text("version");
             let is_version_2 = version.as_deref() == Some("2.0");
-            if is_version_2 && context.object("http").is_some() {
+            if is_version_2 && context.get("http").is_some_and(Value::is_object) {
                 let domain = context.text("domainName").unwrap_or_default();
                 return Some(if domain.contains(".lambda-url.") {
                     Self::FunctionUrl

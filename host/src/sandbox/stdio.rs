@@ -199,8 +199,10 @@ impl Body for Received {
 struct StdoutEnd {
     stdout: Stdout,
     /// Room that is being waited for.
-    reservation: Option<Pin<Box<dyn Future<Output = Option<OwnedPermit<Bytes>>> + Send + Sync>>>,
+    reservation: Option<Reservation>,
 }
+
+type Reservation = Pin<Box<dyn Future<Output = Option<OwnedPermit<Bytes>>> + Send + Sync>>;
 
 impl IsTerminal for Stdout {
     fn is_terminal(&self) -> bool {

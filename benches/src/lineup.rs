@@ -1,0 +1,238 @@
+//! Who is compared with whom, and what they are asked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::contestant::{Contestant, ContestantBuilder};
+use crate::fleet::Fleet;
+use crate::programs::{EVENTS, Programs};
+
+/// The name of the contestant that others are compared with on an example's event: the quickest that a native function can
+/// be made without leaving AWS's crate.
+const NATIVE: &str = "native, `current_thread`";
+const HANDLER: &str = "handler";
+const NATIVE_STREAM: &str = "native, `lambda_runtime`'s channel";
+
+/// As much as a stream is measured with, in bytes.
+const STREAM_BYTES: u64 = 200_000_000;
+/// As much as it begins with, in bytes: enough to fill every buffer on the way.
+const SHORT_STREAM_BYTES: u64 = 4_000_000;
+
+/// One event and all who answer it.
+pub(crate) struct Lineup {
+    pub(crate) name: &'static str,
+    pub(crate) task: Task,
+    /// The name of the one that the others are compared with.
+    pub(crate) reference: String,
+    pub(crate) contestants: Vec<Contestant>,
+}
+
+/// What is asked of the contestants.
+pub(crate) enum Task {
+    /// One answer per event.
+    Answer {
+        event: Vec<u8>,
+        /// What every contestant has to answer.
+        expected: Value,
+    },
+    /// A streamed answer, in a process that has given a short one before.
+    Stream { short: StreamRequest, long: StreamRequest },
+}
+
+/// An event that asks for so many bytes.
+pub(crate) struct StreamRequest {
+    pub(crate) event: Vec<u8>,
+    pub(crate) bytes: u64,
+}
+
+impl Lineup {
+    /// Those whose names are in `only`; all if it is empty.
+    pub(crate) fn all(programs: &Programs, only: &[String]) -> anyhow::Result<Vec<Self>> {
+        let mut lineups = Vec::new();
+        for name in EVENTS {
+            lineups.push(Self::example(name, programs)?);
+        }
+        lineups.push(Self::worlds(programs)?);
+        lineups.push(Self::streams(programs)?);
+        lineups.push(Self::components(programs)?);
+        lineups.retain(|lineup| only.is_empty() || only.iter().any(|name| name == lineup.name));
+        anyhow::ensure!(!lineups.is_empty(), "there is nothing called {}", only.join(" or "));
+        Ok(lineups)
+    }
+
+    /// An example against the same source as a native function.
+    fn example(name: &'static str, programs: &Programs) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+        let read = |file: &str| {
+            fs::read(folder.join(file)).with_context(|| format!("cannot read `{file}` of example `{name}`"))
+        };
+        // Lambda sends JSON without the line feed that ends a file.
+        let event = read("event.json")?.trim_ascii_end().to_vec();
+        let expected: Value =
+            serde_json::from_slice(&read("expected.json")?).with_context(|| format!("`expected.json` of `{name}`"))?;
+        let peer = || ContestantBuilder::new(programs.native(&format!("native-{name}"))?, &programs.task_root);
+        let orlop = |program: &Path| orlop(program, programs, name);
+        let mut contestants = vec![
+            peer()?.argument("one-thread").build(NATIVE),
+            peer()?.argument("threads").build("native, `#[tokio::main]`"),
+            orlop(&programs.bootstrap)?.build("Orlop, fresh sandbox per event"),
+            orlop(&programs.bootstrap)?
+                .variable("ORLOP_ISOLATION", "environment")
+                .build("Orlop, kept instance"),
+        ];
+        if let Some(baseline) = &programs.baseline {
+            contestants.push(orlop(baseline)?.build("baseline, fresh sandbox per event"));
+            contestants.push(
+                orlop(baseline)?
+                    .variable("ORLOP_ISOLATION", "environment")
+                    .build("baseline, kept instance"),
+            );
+        }
+        contestants.push(
+            ContestantBuilder::new(programs.native("floor")?, &programs.task_root)?
+                .argument(&expected.to_string())
+                .build("floor: fixed answer, no parsing"),
+        );
+        Ok(Self {
+            name,
+            task: Task::Answer { event, expected },
+            reference: NATIVE.to_owned(),
+            contestants,
+        })
+    }
+
+    /// The same function in each world, in a fresh sandbox per event.
+    fn worlds(programs: &Programs) -> anyhow::Result<Self> {
+        let guests = [
+            ("hello-handler", HANDLER),
+            ("hello-typed", "handler, AWS's event type"),
+            ("hello-http", "http, bindings only"),
+            ("hello-wstd", "http, `wstd`"),
+            ("hello-command", "command"),
+        ];
+        let mut contestants = Vec::new();
+        for (guest, title) in guests {
+            contestants.push(orlop(&programs.bootstrap, programs, guest)?.build(title));
+            if let Some(baseline) = &programs.baseline {
+                contestants.push(orlop(baseline, programs, guest)?.build(format!("{title}, baseline")));
+            }
+        }
+        Ok(Self {
+            name: "worlds",
+            task: Task::Answer {
+                event: http_event("/", "name=Ada")?,
+                expected: greeting(),
+            },
+            reference: HANDLER.to_owned(),
+            contestants,
+        })
+    }
+
+    /// An answer that is too large for memory.
+    fn streams(programs: &Programs) -> anyhow::Result<Self> {
+        let guests = [
+            ("stream-http", "http, bindings only"),
+            ("stream-wstd", "http, `wstd`"),
+            ("stream-command", "command"),
+        ];
+        let native = ContestantBuilder::new(programs.native("native-stream")?, &programs.task_root)?;
+        let mut contestants = vec![native.argument("one-thread").build(NATIVE_STREAM)];
+        for (guest, title) in guests {
+            let streaming =
+                |program| anyhow::Ok(orlop(program, programs, guest)?.variable("ORLOP_RESPONSE_MODE", "streaming"));
+            contestants.push(streaming(&programs.bootstrap)?.build(title));
+            if let Some(baseline) = &programs.baseline {
+                contestants.push(streaming(baseline)?.build(format!("{title}, baseline")));
+            }
+        }
+        Ok(Self {
+            name: "streams",
+            task: Task::Stream {
+                short: StreamRequest::new(SHORT_STREAM_BYTES)?,
+                long: StreamRequest::new(STREAM_BYTES)?,
+            },
+            reference: NATIVE_STREAM.to_owned(),
+            contestants,
+        })
+    }
+
+    /// The same event for one of many components in one process. What differs is how many others there are.
+    fn components(programs: &Programs) -> anyhow::Result<Self> {
+        let mut contestants = Vec::new();
+        for fleet in &programs.fleets {
+            let Fleet {
+                task_root, artifacts, ..
+            } = fleet;
+            let mut add = |program: &Path, title: String| {
+                let contestant = artifacts
+                    .iter()
+                    .try_fold(ContestantBuilder::new(program, task_root)?, |builder, artifact| {
+                        builder.loads(artifact)
+                    })?;
+                contestants.push(contestant.build(title));
+                anyhow::Ok(())
+            };
+            add(&programs.bootstrap, fleet.title())?;
+            if let Some(baseline) = &programs.baseline {
+                add(baseline, format!("{}, baseline", fleet.title()))?;
+            }
+        }
+        let reference = programs.fleets.first().map(Fleet::title).unwrap_or_default();
+        Ok(Self {
+            name: "components",
+            task: Task::Answer {
+                event: http_event(Fleet::PATH, "name=Ada")?,
+                expected: greeting(),
+            },
+            reference,
+            contestants,
+        })
+    }
+}
+
+impl Task {
+    pub(crate) fn event(&self) -> &[u8] {
+        match self {
+            Self::Answer { event, .. } => event,
+            Self::Stream { long, .. } => &long.event,
+        }
+    }
+}
+
+impl StreamRequest {
+    fn new(bytes: u64) -> anyhow::Result<Self> {
+        let event = http_event("/", &format!("bytes={bytes}"))?;
+        Ok(Self { event, bytes })
+    }
+}
+
+/// Orlop with one component.
+fn orlop(program: &Path, programs: &Programs, component: &str) -> anyhow::Result<ContestantBuilder> {
+    let artifact: PathBuf = programs.task_root.join(component).with_extension("cwasm");
+    let builder = ContestantBuilder::new(program, &programs.task_root)?;
+    Ok(builder.loads(&artifact)?.argument(component))
+}
+
+/// The event of the example `api-gateway`, for another path and query.
+fn http_event(path: &str, query: &str) -> anyhow::Result<Vec<u8>> {
+    let event = include_bytes!("../../examples/api-gateway/event.json");
+    let mut event: Value = serde_json::from_slice(event).context("the event of `api-gateway` is not JSON")?;
+    let (name, value) = query.split_once('=').unwrap_or_default();
+    event["rawPath"] = json!(path);
+    event["rawQueryString"] = json!(query);
+    event["queryStringParameters"] = json!({ name: value });
+    event["requestContext"]["http"]["path"] = json!(path);
+    Ok(event.to_string().into_bytes())
+}
+
+fn greeting() -> Value {
+    json!({
+        "statusCode": 200,
+        "headers": { "content-type": "text/plain" },
+        "body": "Hello, Ada!",
+        "isBase64Encoded": false,
+    })
+}
