@@ -1,4 +1,4 @@
-//! Precompiled components: preferred, checked, and refused if they are not ours (reliability §0 and the runtime's promises).
+//! Precompiled components: preferred, checked, and refused if they are not ours.
 
 use std::fs;
 

@@ -111,7 +111,6 @@ fn nobody_at_the_granted_place_is_an_error_with_a_name() {
     }
 }
 
-// Reliability: G33.
 #[test]
 fn a_call_that_is_not_granted_is_an_error_with_a_name_and_one_line_in_the_log() {
     let (granted, other, third) = (HttpServer::echo(), HttpServer::echo(), HttpServer::echo());
@@ -157,7 +156,6 @@ fn without_an_orlop_toml_nothing_leaves_and_the_log_has_the_line_that_would_allo
     assert_eq!(served.answer("b", wanted)["status"], 201);
 }
 
-// Reliability: G31, G32.
 #[test]
 fn a_grant_for_http_opens_no_socket() {
     let server = HttpServer::echo();
@@ -239,7 +237,6 @@ fn another_scheme_port_or_host_than_the_granted_one_is_refused() {
     assert!(granted.requests().is_empty() && other.requests().is_empty());
 }
 
-// Reliability: G34.
 #[test]
 fn a_place_has_one_name_in_whatever_spelling_and_disguises_are_refused() {
     let server = HttpServer::echo();
@@ -297,7 +294,6 @@ fn with_hosts(guest: Component, grants: &str, hosts: &str) -> Caller {
     Caller::of(guest, Served::of(lambda, host, task_root))
 }
 
-// Reliability: G34.
 #[test]
 fn a_granted_name_that_leads_to_this_machine_or_to_the_platform_is_refused() {
     let server = HttpServer::echo();
@@ -330,7 +326,6 @@ fn a_granted_name_that_leads_to_this_machine_or_to_the_platform_is_refused() {
     assert_eq!(caller.refusals(last).len(), origins.len());
 }
 
-// Reliability: G31, G33.
 #[test]
 fn the_platforms_own_services_are_refused_even_when_they_are_granted() {
     let (metadata, credentials) = (HttpServer::echo(), HttpServer::echo());
@@ -379,7 +374,6 @@ fn the_platforms_own_services_are_refused_even_when_they_are_granted() {
     assert!(metadata.requests().is_empty() && credentials.requests().is_empty());
 }
 
-// Reliability: G34.
 #[test]
 fn a_redirect_is_the_guests_to_follow_and_checked_like_any_call() {
     let elsewhere = HttpServer::echo();

@@ -205,7 +205,8 @@ fn quote(text: &str, span: &Range<usize>) -> Option<String> {
     if value.is_empty() || value.contains('\n') || value.starts_with('[') {
         return None;
     }
-    Some(escape_controls(&shortened(value)).into_owned())
+    // A tabulator may stand in a log line, but nobody would see it in a value.
+    Some(escape_controls(&shortened(value)).replace('\t', "\\t"))
 }
 
 fn shortened(text: &str) -> String {
