@@ -177,9 +177,12 @@ impl Deployment {
 
     fn index<'a>(&self, invocation: &'a Invocation) -> Result<usize, Box<Choice<'a>>> {
         // One function without routes takes every event, and the event stays unread.
+        if self.routes.iter().next().is_none() {
+            return Ok(0);
+        }
         let event = match &invocation.event {
-            Ok(event) if self.routes.iter().next().is_some() => event,
-            Ok(_) | Err(_) => return Ok(0),
+            Ok(event) => event,
+            Err(error) => return Err(Box::new(Choice::Nobody(error.clone()))),
         };
         let http_event = HttpEvent::recognise(event);
         let facts = match &http_event {

@@ -32,7 +32,11 @@ pub(super) fn text(value: &HeaderValue) -> String {
 
 /// JSON as a header value: one line of ASCII that is still the same JSON.
 pub(super) fn json_value(json: &str) -> HeaderValue {
-    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+    // Without a way out in the middle, the compiler looks at many bytes at a time.
+    let is_printable = json
+        .bytes()
+        .fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~' | b'\t'));
+    if is_printable {
         return value(json);
     }
     let mut line = String::with_capacity(json.len());

@@ -252,6 +252,22 @@ fn another_event_that_no_route_takes_is_an_error_that_names_it_and_the_next_even
 }
 
 #[test]
+fn an_event_that_is_too_large_to_be_read_says_so_whichever_functions_are_broken() {
+    let manifest = "[functions.broken]\n".to_owned()
+        + &named_functions(&["orders"])
+        + "[[routes]]\nsource = 'aws.events'\nfunction = 'broken'\n\
+           [[routes]]\nsource = 'aws:sqs'\nfunction = 'orders'\n";
+    let variables = [("ORLOP_LIMIT_EVENT", "1KiB")];
+    let deployed = Deployed::with(task_root(&[guests::ENVIRONMENT], &manifest), None, &variables);
+    let mut event = queue_event("orders");
+    event["Records"][0]["body"] = "x".repeat(2000).into();
+    let report = deployed.failure("large", event.to_string());
+    assert_eq!(text(&report, "errorType"), "Runtime.UnmarshalError");
+    assert!(text(&report, "errorMessage").contains("ORLOP_LIMIT_EVENT"), "{report}");
+    assert_eq!(deployed.who_takes("next", &queue_event("orders")), "orders");
+}
+
+#[test]
 fn a_404_is_streamed_where_answers_are() {
     let manifest = "[defaults]\nresponse-mode = 'streaming'\n".to_owned()
         + &named_functions(&["create"])
