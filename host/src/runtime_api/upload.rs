@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame};
@@ -128,7 +128,7 @@ impl UploadBody {
         self.ended.take();
         Poll::Ready(match result {
             Ok(()) => None,
-            Err(report) => Some(Ok(Frame::trailers(trailers(&report)))),
+            Err(report) => Some(Ok(Frame::trailers(wire::error_trailers(&report)))),
         })
     }
 
@@ -209,10 +209,6 @@ impl BrokenOff {
     pub fn report(&self) -> ErrorReport {
         crate::error::FunctionError::InvalidResponse(format!("its body broke off: {}", self.0)).report()
     }
-}
-
-fn trailers(report: &ErrorReport) -> HeaderMap {
-    wire::error_trailers(report)
 }
 
 /// A body that begins with `first`.
