@@ -146,8 +146,12 @@ impl Deployment {
             );
             return;
         }
+        let mut broken = 0_usize;
         for Entry { name, ready } in &self.functions {
-            let Ok(ready) = ready else { continue };
+            let Ok(ready) = ready else {
+                broken += 1;
+                continue;
+            };
             info!(
                 function = name,
                 component = ready.component,
@@ -159,7 +163,9 @@ impl Deployment {
                 "loaded"
             );
         }
-        info!(functions = self.functions.len(), init_ms, restarts, "ready");
+        let functions = self.functions.len() - broken;
+        let broken = (broken > 0).then_some(broken);
+        info!(functions, broken, init_ms, restarts, "ready");
     }
 
     /// Who answers that event.
@@ -168,10 +174,14 @@ impl Deployment {
             Ok(index) => index,
             Err(choice) => return *choice,
         };
-        match self.functions.get_mut(index).map(|entry| &mut entry.ready) {
-            Some(Ok(ready)) => Choice::Function(&mut ready.function),
-            Some(Err(error)) => Choice::Nobody(FunctionError::Unusable(error.report())),
-            None => unreachable!("a deployment has a function for each index that it gives"),
+        let entry = self.functions.get_mut(index);
+        let Entry { name, ready } = entry.expect("a deployment has a function for each index that it gives");
+        match ready {
+            Ok(ready) => Choice::Function(&mut ready.function),
+            Err(error) => Choice::Nobody(FunctionError::Unusable {
+                name: name.clone(),
+                error_type: error.report().error_type,
+            }),
         }
     }
 

@@ -174,9 +174,14 @@ pub enum FunctionError {
     /// The guest's answer breaks the protocol it speaks, such as HTTP.
     #[error("the guest's response cannot be sent: {0}")]
     InvalidResponse(String),
-    /// The function did not come up at Init, for this reason.
-    #[error("the function cannot be used: {}", _0.error_message)]
-    Unusable(ErrorReport),
+    /// The function did not come up at Init. The reason is in the log only: it may name the host's files.
+    #[error("the function `{name}` cannot be used; what the log says of it at Init has the reason")]
+    Unusable {
+        /// The function's name in `orlop.toml`.
+        name: String,
+        /// What the report of Init has as its type.
+        error_type: String,
+    },
     /// No route of the deployment takes the event.
     #[error("no route takes this event: {0}")]
     RouteNotFound(String),
@@ -216,7 +221,7 @@ impl FunctionError {
             Self::LimitExceeded(_) => ("Runtime.LimitExceeded", Vec::new()),
             Self::EventTooLarge { .. } => ("Runtime.UnmarshalError", Vec::new()),
             Self::ResponseTooLarge { .. } => ("Function.ResponseTooLarge", Vec::new()),
-            Self::Unusable(report) => (report.error_type.as_str(), report.stack_trace.clone()),
+            Self::Unusable { error_type, .. } => (error_type.as_str(), Vec::new()),
             Self::InvalidResponse(_) => ("Function.InvalidResponse", Vec::new()),
             Self::RouteNotFound(_) => ("Runtime.RouteNotFound", Vec::new()),
             Self::ShuttingDown => ("Runtime.ShuttingDown", Vec::new()),

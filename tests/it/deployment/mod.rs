@@ -18,7 +18,7 @@ const END: Duration = Duration::from_secs(5);
 struct Deployed {
     lambda: FakeRuntimeApi,
     host: Host,
-    _task_root: TaskRoot,
+    task_root: TaskRoot,
 }
 
 impl Deployed {
@@ -39,7 +39,7 @@ impl Deployed {
         Self {
             lambda,
             host,
-            _task_root: task_root,
+            task_root,
         }
     }
 
@@ -392,16 +392,23 @@ fn a_broken_function_fails_its_own_events_and_the_others_serve() {
     let root = task_root(&[guests::ENVIRONMENT, guests::COUNTER], &(manifest + &routes.concat()))
         .with_content("garbage.wasm", "\0asm, or so they say");
     let deployed = Deployed::new(root);
+    let task_root = deployed.task_root.path().to_str().unwrap();
     for (name, error_type, reason) in [
-        ("missing", "Runtime.ComponentNotFound", "missing"),
-        ("garbage", "Runtime.InvalidComponent", "garbage"),
+        ("missing", "Runtime.ComponentNotFound", task_root),
+        ("garbage", "Runtime.InvalidComponent", "garbage.wasm"),
         ("failing", "Runtime.InitFailed", "told to fail"),
         ("panicking", "Runtime.GuestTrap", "told to panic"),
         ("wrong", "Runtime.InvalidComponent", "leave out the setting `world`"),
     ] {
         let report = deployed.failure(name, queue_event(name).to_string());
         assert_eq!(text(&report, "errorType"), error_type, "{name}: {report}");
-        assert!(text(&report, "errorMessage").contains(reason), "{name}: {report}");
+        let message = text(&report, "errorMessage");
+        assert!(message.contains(&format!("`{name}`")), "{report}");
+        // Statement 54.
+        assert!(
+            !message.contains(reason) && !report.to_string().contains(task_root),
+            "{report}"
+        );
         assert_eq!(
             deployed.who_takes(&format!("after-{name}"), &queue_event("good")),
             "good"
@@ -410,9 +417,15 @@ fn a_broken_function_fails_its_own_events_and_the_others_serve() {
         let line = deployed
             .host
             .wait_for_log(|line| line.split(' ').any(|word| word == field));
-        assert!(line.contains("ERROR") && line.contains(error_type), "{line}");
+        assert!(
+            line.contains("ERROR") && line.contains(error_type) && line.contains(reason),
+            "{line}"
+        );
     }
     assert_eq!(deployed.loaded(), ["good"], "what no route names is not loaded");
+    deployed
+        .host
+        .wait_for_log(|line| line.contains("\tready broken=5 functions=1 "));
 }
 
 #[test]
