@@ -78,7 +78,7 @@ async fn discard(mut body: WasiBody) {
 fn code(error: outbound::Error) -> Error {
     use outbound::Error as E;
     match error {
-        E::Denied { .. } => Error::HttpRequestDenied,
+        E::Denied { .. } | E::Uncovered { .. } => Error::HttpRequestDenied,
         E::AddressProhibited { .. } => Error::DestinationIpProhibited,
         E::InvalidUri(_) => Error::HttpRequestUriInvalid,
         E::InvalidMethod(_) => Error::HttpRequestMethodInvalid,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::warn;
 
 use super::address::{AddressKind, Host, Target};
-use super::aws::{self, Facts, Rule};
+use super::aws::{self, Advice, Facts, Rule};
 use super::error::Error;
 use super::platform::Platform;
 use crate::manifest::{Grants, Outbound};
@@ -52,8 +52,8 @@ impl AllowList {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`], or [`Error::AddressProhibited`] where no grant could help. The first refusal of a target is
-    /// in the log.
+    /// [`Error::Denied`], or [`Error::Uncovered`] or [`Error::AddressProhibited`] where no grant could help. The first
+    /// refusal of a target is in the log.
     pub(super) fn permit(&self, facts: &Facts<'_>) -> Result<Permit<'_>, Error> {
         let target = facts.target;
         let matches =
@@ -79,16 +79,28 @@ impl AllowList {
         let target = facts.target;
         let error = match &target.host {
             Host::Address(address) if self.is_closed(*address, target.port) => prohibited(target, *address, PLATFORM),
-            Host::Address(_) | Host::Name(_) => Error::Denied {
-                target: target.to_string(),
-                grant: (self.aws.iter().find_map(|rule| rule.suggestion(facts)))
-                    .or_else(|| aws::suggestion(target))
-                    .unwrap_or_else(|| format!("outbound = [\"{}\"]", target.origin())),
-                section: format!("[functions.{}.grants]", toml_key(&self.function)),
+            Host::Address(_) | Host::Name(_) => match self.advice(facts) {
+                Ok(grant) => Error::Denied {
+                    target: target.to_string(),
+                    grant,
+                    section: format!("[functions.{}.grants]", toml_key(&self.function)),
+                },
+                Err(reason) => Error::Uncovered {
+                    target: target.to_string(),
+                    reason,
+                },
             },
         };
         self.log(target, &error);
         error
+    }
+
+    /// The line that would allow a request.
+    fn advice(&self, facts: &Facts<'_>) -> Advice {
+        let granted = self.aws.iter().find_map(|rule| rule.advice(facts));
+        granted
+            .or_else(|| aws::advice(facts))
+            .unwrap_or_else(|| Ok(format!("outbound = [\"{}\"]", facts.target.origin())))
     }
 
     /// Whether an address is closed to every grant.

@@ -27,6 +27,9 @@ pub(super) struct Facts<'a> {
     pub(super) copies: bool,
 }
 
+/// The line of `orlop.toml` that would let a request out and have it signed, or why there is none.
+pub(super) type Advice = Result<String, &'static str>;
+
 impl Rule {
     pub(super) fn new(grant: &AwsGrant, region: Option<&str>) -> Self {
         let region = match &grant.region {
@@ -57,17 +60,19 @@ impl Rule {
             && !(facts.copies && is_restricted)
     }
 
-    /// The grant that a request would need which goes to this grant's service, and that this one does not cover.
-    pub(super) fn suggestion(&self, facts: &Facts<'_>) -> Option<String> {
+    /// What a request would need that goes to this grant's service and that this one does not cover.
+    pub(super) fn advice(&self, facts: &Facts<'_>) -> Option<Advice> {
         let grant = &self.grant;
         let own_bucket = grant.bucket.as_ref().map(|bucket| bucket.as_str());
         let (bucket, path) = match self.path_within(facts) {
             Some(path) => (own_bucket, path),
-            None => self.bucket_in_path(facts).map(|(bucket, path)| (Some(bucket), path))?,
+            None => self.bucket_in_path(facts)?,
         };
-        if path.contains(['"', '\\', '*']) || has_dot_segments(facts.path) || facts.copies {
-            return None;
+        if let Some(objection) = objection(facts) {
+            return Some(Err(objection));
         }
+        // What has a meaning of its own in a grant, or in TOML, cannot be named there.
+        let path = Some(path).filter(|path| !path.contains(['"', '\\', '*']));
         let key = |name: &str, value: Option<&str>| value.map(|value| format!("{name} = \"{value}\", "));
         let keys: String = [
             key("service", Some(grant.service.as_str())),
@@ -77,26 +82,31 @@ impl Rule {
                 "endpoint",
                 grant.endpoint.as_ref().map(|endpoint| endpoint.outbound().as_str()),
             ),
+            key("path", path),
         ]
         .into_iter()
         .flatten()
         .collect();
-        Some(format!(
-            "aws = [{{ {keys}methods = [\"{}\"], path = \"{path}\" }}]",
-            facts.method
-        ))
+        Some(Ok(format!("aws = [{{ {keys}methods = [\"{}\"] }}]", facts.method)))
     }
 
-    /// The bucket that a request's path names, and the path within it, where the request goes to this grant's service.
-    fn bucket_in_path<'a>(&self, facts: &Facts<'a>) -> Option<(&'a str, &'a str)> {
+    /// The bucket that a request's path names, if it does, and the path within it, where the request goes to this grant's
+    /// service.
+    fn bucket_in_path<'a>(&self, facts: &Facts<'a>) -> Option<(Option<&'a str>, &'a str)> {
+        if !(self.is_s3() && self.is_at(facts.target, &facts.target.host)) {
+            return None;
+        }
         let rest = facts.path.strip_prefix('/')?;
         let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let is_bucket = (3..=63).contains(&bucket.len())
             && bucket
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte));
-        let is_there = self.is_s3() && self.is_at(facts.target, &facts.target.host);
-        (is_there && is_bucket).then_some((bucket, if path.is_empty() { "/" } else { path }))
+        Some(match (is_bucket, path) {
+            (true, "") => (Some(bucket), "/"),
+            (true, path) => (Some(bucket), path),
+            (false, _) => (None, facts.path),
+        })
     }
 
     /// The path that the grant's own `path` is compared with, if the request goes to the grant's service and bucket.
@@ -171,10 +181,22 @@ fn has_dot_segments(path: &str) -> bool {
         .any(|segment| matches!(segment, b"." | b".."))
 }
 
-/// The line of `orlop.toml` that would let requests to that host out and have them signed, if it is one of AWS's usual
-/// ones.
-pub(super) fn suggestion(target: &Target) -> Option<String> {
-    let Host::Name(name) = &target.host else {
+/// Why no grant that is restricted in any way covers such a request, whatever it names.
+fn objection(facts: &Facts<'_>) -> Option<&'static str> {
+    if has_dot_segments(facts.path) {
+        Some("its path has a segment `.` or `..`, and whoever resolves that ends up elsewhere")
+    } else if facts.copies {
+        Some(
+            "it copies within S3 (x-amz-copy-source), for which a grant must have no `bucket`, no `methods` and no `path`",
+        )
+    } else {
+        None
+    }
+}
+
+/// What a request would need, if its host is one of AWS's usual ones.
+pub(super) fn advice(facts: &Facts<'_>) -> Option<Advice> {
+    let Host::Name(name) = &facts.target.host else {
         return None;
     };
     let rest = name
@@ -186,12 +208,15 @@ pub(super) fn suggestion(target: &Target) -> Option<String> {
         Some((bucket, "s3")) => (Some(bucket), "s3"),
         Some(_) => return None,
     };
+    if let Some(objection) = objection(facts) {
+        return Some(Err(objection));
+    }
     let bucket = bucket
         .map(|bucket| format!(", bucket = \"{bucket}\""))
         .unwrap_or_default();
-    Some(format!(
+    Some(Ok(format!(
         "aws = [{{ service = \"{service}\", region = \"{region}\"{bucket} }}]"
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -310,32 +335,80 @@ mod tests {
     }
 
     #[test]
-    fn a_call_to_another_bucket_of_the_same_service_needs_a_grant_that_signs() {
-        let grant = "service = 's3'\nbucket = 'mine'\nendpoint = 'http://127.0.0.1:5000'";
-        let suggest = |path: &str| {
-            let uri: http::Uri = format!("http://127.0.0.1:5000{path}").parse().unwrap();
-            Rule::new(&toml::from_str(grant).unwrap(), None).suggestion(&Facts {
+    fn a_refused_call_to_a_granted_service_needs_a_grant_that_signs() {
+        let endpoint = "http://127.0.0.1:5000";
+        let rule = |grant: &str| Rule::new(&toml::from_str(grant).unwrap(), None);
+        let granted = rule(&format!("service = 's3'\nbucket = 'mine'\nendpoint = '{endpoint}'"));
+        for (path, named) in [
+            (
+                "/yours/a/key",
+                r#"bucket = "yours", endpoint = "http://127.0.0.1:5000", path = "/a/key""#,
+            ),
+            (
+                "/yours",
+                r#"bucket = "yours", endpoint = "http://127.0.0.1:5000", path = "/""#,
+            ),
+            ("/yours/*", r#"bucket = "yours", endpoint = "http://127.0.0.1:5000""#),
+            ("/", r#"endpoint = "http://127.0.0.1:5000", path = "/""#),
+            (
+                "/Yours/key",
+                r#"endpoint = "http://127.0.0.1:5000", path = "/Yours/key""#,
+            ),
+            ("//key", r#"endpoint = "http://127.0.0.1:5000", path = "//key""#),
+        ] {
+            let uri: http::Uri = format!("{endpoint}{path}").parse().unwrap();
+            let facts = Facts {
                 target: &Target::of(&uri).unwrap(),
                 method: "PUT",
                 path: uri.path(),
                 copies: false,
-            })
-        };
-        let line = |bucket, path| {
-            format!(
-                r#"aws = [{{ service = "s3", bucket = "{bucket}", endpoint = "http://127.0.0.1:5000", methods = ["PUT"], path = "{path}" }}]"#
-            )
-        };
-        assert_eq!(suggest("/yours/a/key"), Some(line("yours", "/a/key")));
-        assert_eq!(suggest("/yours"), Some(line("yours", "/")));
-        for odd in ["/", "/Yours/key", "//key", "/yours/../mine", "/yours/*"] {
-            assert_eq!(suggest(odd), None, "{odd}");
+            };
+            let line = granted.advice(&facts).unwrap().unwrap();
+            assert_eq!(
+                line,
+                format!(r#"aws = [{{ service = "s3", {named}, methods = ["PUT"] }}]"#)
+            );
+            // Pasted into the file, it does what the message says.
+            let grants: crate::manifest::Grants = toml::from_str(&line).unwrap();
+            assert!(Rule::new(&grants.aws[0], None).covers(&facts), "{line}");
         }
     }
 
     #[test]
+    fn for_what_no_such_grant_covers_there_is_a_reason_in_place_of_a_line() {
+        let advice = |uri: &str, copies| {
+            let uri: http::Uri = uri.parse().unwrap();
+            let target = Target::of(&uri).unwrap();
+            let facts = Facts {
+                target: &target,
+                method: "PUT",
+                path: uri.path(),
+                copies,
+            };
+            let grant = toml::from_str("service = 's3'\nbucket = 'mine'").unwrap();
+            let granted = Rule::new(&grant, Some("eu-central-1"));
+            granted.advice(&facts).or_else(|| super::advice(&facts)).unwrap()
+        };
+        for host in ["mine.s3.eu-central-1", "yours.s3.eu-central-1", "sqs.us-east-1"] {
+            let reason = advice(&format!("https://{host}.amazonaws.com/a/%2e%2e/b"), false).unwrap_err();
+            assert!(reason.contains("`..`"), "{reason}");
+        }
+        let reason = advice("https://s3.eu-central-1.amazonaws.com/yours/key", true).unwrap_err();
+        assert!(reason.contains("x-amz-copy-source"), "{reason}");
+    }
+
+    #[test]
     fn the_grant_that_a_refused_call_to_aws_would_need_is_suggested() {
-        let suggest = |uri: &str| suggestion(&Target::of(&uri.parse().unwrap()).unwrap());
+        let suggest = |uri: &str| {
+            let uri: http::Uri = uri.parse().unwrap();
+            advice(&Facts {
+                target: &Target::of(&uri).unwrap(),
+                method: "GET",
+                path: uri.path(),
+                copies: false,
+            })
+            .map(Result::unwrap)
+        };
         assert_eq!(
             suggest("https://my.site.s3.eu-central-1.amazonaws.com/x").as_deref(),
             Some(r#"aws = [{ service = "s3", region = "eu-central-1", bucket = "my.site" }]"#)

@@ -16,6 +16,14 @@ pub enum Error {
         /// The table that line belongs in.
         section: String,
     },
+    /// It goes to a service of AWS, and is a request that no grant speaks about. `HTTP-request-denied`.
+    #[error("the request to {target} is covered by no `aws` grant: {reason}")]
+    Uncovered {
+        /// `scheme://host:port`.
+        target: String,
+        /// What is odd about it.
+        reason: &'static str,
+    },
     /// The target is granted, or named, but leads to an address that is closed to guests. `destination-IP-prohibited`.
     #[error("{target} leads to {address}, {reason}")]
     AddressProhibited {

@@ -78,8 +78,8 @@ impl Outbound {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUri`], [`Error::InvalidMethod`], [`Error::Denied`] or [`Error::AddressProhibited`]; the first
-    /// refusal of a target is in the log.
+    /// [`Error::InvalidUri`], [`Error::InvalidMethod`], [`Error::Denied`], [`Error::Uncovered`] or
+    /// [`Error::AddressProhibited`]; the first refusal of a target is in the log.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
         self.permit(request.uri(), request.method(), request.headers())
             .map(drop)
