@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 
 /// The names of targets on the command line.
 #[derive(Clone, Copy, ValueEnum)]
-enum TargetName {
+pub(crate) enum TargetName {
     /// Any x86-64 processor
     #[value(name = "x86_64-unknown-linux-gnu")]
     X86_64,
@@ -101,7 +101,7 @@ pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], target: Target) -> R
 }
 
 /// Writes a file in one step, so that an interruption leaves the old one or the new one, never a part.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path
         .parent()

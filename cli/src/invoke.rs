@@ -1,18 +1,21 @@
 //! `orlop invoke`: one event, or several, through the code path that Lambda uses.
 
 use std::io::{Read, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytesize::ByteSize;
-use orlop_host::manifest::FILE_NAME;
-use orlop_local::{Answer, Environment, Event, Settings, StartError};
+use bytes::Bytes;
+use orlop_local::invocation::{ResponseStream, Status, StreamEnd};
+use orlop_local::journal::{Entry, What};
+use orlop_local::{AnswerBody, Function, Invocation, Journal, Platform, platform};
+use tokio::sync::broadcast::error::RecvError;
 
-use crate::compile::{compile_or_explain, target_or_host};
-use crate::component::Runnable;
 use crate::mistake::Mistake;
 use crate::output;
+use crate::project::{Built, Progress, Project};
 
 /// Run a component with an event, as Lambda would.
 ///
@@ -26,8 +29,11 @@ Examples:
   orlop invoke examples/hello -A '{}' --repeat 3
   orlop invoke hello.cwasm -e first.json -e second.json --memory 256 --timeout 10s")]
 pub(crate) struct Arguments {
-    /// A component (.wasm), an artifact (.cwasm), or the folder of a crate that builds a component
+    /// A component (.wasm), an artifact (.cwasm), or the folder of a crate that builds components
     component: PathBuf,
+    /// Which function to run, where there are several: one of orlop.toml, or a component
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
     /// Read an event from FILE, or from stdin for `-`; may be given several times
     #[arg(short, long = "event", value_name = "FILE")]
     events: Vec<PathBuf>,
@@ -70,64 +76,105 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let events = read_events(arguments)?;
-    let runnable = Runnable::new(&arguments.component)?;
-    let manifest = manifest_beside(&arguments.component);
-    let folder = task_root(&runnable, manifest.as_deref())?;
-    let settings = settings(arguments, &runnable.name(), folder.path())?;
+    let built = Project::find(&arguments.component)?.build_apart(None, &Progress::unobtrusive())?;
+    let handler = handler(&built, arguments.function.as_deref())?;
+    let function = function(arguments, handler, built.task_root())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Mistake::new(format!("cannot start: {error}"), "close some programs and try again"))?;
-    runtime.block_on(deliver(arguments, &settings, &events))
+    runtime.block_on(deliver(arguments, function, &events))
 }
 
-/// The `orlop.toml` in the crate's folder, or beside the file.
-fn manifest_beside(component: &Path) -> Option<PathBuf> {
-    let folder = match component.is_dir() {
-        true => component,
-        false => component.parent()?,
+async fn deliver(arguments: &Arguments, function: Function, events: &[Vec<u8>]) -> Result<ExitCode, Mistake> {
+    let journal = Journal::default();
+    let (_, mut entries) = journal.read();
+    let settings = platform::Settings {
+        // What fails in Init here fails once, and is explained once.
+        repeat_init: false,
+        ..platform::Settings::default()
     };
-    Some(folder.join(FILE_NAME)).filter(|path| path.is_file())
-}
-
-async fn deliver(arguments: &Arguments, settings: &Settings, events: &[Vec<u8>]) -> Result<ExitCode, Mistake> {
-    let mut environment = Environment::start(settings).await.map_err(gone)?;
-    let mut has_failed = false;
-    let mut count = 0_u64;
+    let platform = Platform::new(journal, settings);
+    let name = function.name.clone();
+    platform.deploy(function);
+    let mut code = ExitCode::SUCCESS;
     for event in (0..arguments.repeat).flat_map(|_| events) {
-        count += 1;
-        let event = Event {
-            request_id: format!("00000000-0000-4000-8000-{count:012x}"),
+        let invocation = Invocation {
             payload: event.clone().into(),
-            timeout: arguments.timeout,
+            ..Invocation::default()
         };
-        match environment.invoke(event).await {
-            Ok(Answer::Response(body)) => print(&mut std::io::stdout(), &body)?,
-            Ok(Answer::Error(body)) => {
-                has_failed = true;
-                print(&mut std::io::stderr(), &body)?;
+        let one = one(&platform, &name, invocation);
+        tokio::pin!(one);
+        let outcome = loop {
+            tokio::select! {
+                entry = entries.recv() => show(entry)?,
+                outcome = &mut one => break outcome,
             }
-            Ok(Answer::Interrupted(body, error)) => {
-                has_failed = true;
-                print(&mut std::io::stdout(), &body)?;
-                print(&mut std::io::stderr(), &error)?;
-            }
-            Ok(Answer::TooLarge(size)) => {
-                has_failed = true;
-                eprintln!(
-                    "the response of {} is larger than Lambda takes",
-                    ByteSize(size as u64).display().iec()
-                );
-            }
-            Err(error) => return Err(gone(error)),
+        };
+        while let Ok(entry) = entries.try_recv() {
+            show(Ok(entry))?;
+        }
+        if !outcome? {
+            code = ExitCode::FAILURE;
         }
     }
-    environment.stop().await;
-    Ok(if has_failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    platform.shut_down().await;
+    Ok(code)
+}
+
+/// Serves one event and prints the answer. Whether it is a success.
+async fn one(platform: &Platform, name: &str, invocation: Invocation) -> Result<bool, Mistake> {
+    let answer = platform.invoke(name, invocation).await.map_err(|refusal| {
+        Mistake::caused_by(
+            refusal,
+            "the function has not seen the event; mend this and send it again",
+        )
+    })?;
+    let error = match answer.body {
+        AnswerBody::Response(body) => {
+            print(&mut std::io::stdout(), &body)?;
+            None
+        }
+        AnswerBody::Error(body) => Some(body),
+        AnswerBody::Stream(stream) => print_stream(stream).await?,
+    };
+    // The log is complete when the report is there.
+    let report = answer.report.await.ok();
+    match error {
+        None => Ok(true),
+        Some(error) if report.is_some_and(|report| report.status == Status::InitFailed) => Err(init_failure(&error)),
+        Some(error) => {
+            print(&mut std::io::stderr(), &error)?;
+            Ok(false)
+        }
+    }
+}
+
+/// Prints a stream as it comes. Returns the error that it ended with.
+async fn print_stream(mut stream: ResponseStream) -> Result<Option<Bytes>, Mistake> {
+    let mut ends_line = true;
+    while let Some(chunk) = stream.chunks.recv().await {
+        ends_line = chunk.ends_with(b"\n");
+        output::write(&mut std::io::stdout(), &[&chunk])?;
+    }
+    if !ends_line {
+        output::write(&mut std::io::stdout(), &[b"\n"])?;
+    }
+    match stream.end.await {
+        Ok(StreamEnd::Complete) => Ok(None),
+        Ok(StreamEnd::Failed(error)) => Ok(Some(error)),
+        Err(_) => Ok(Some(Bytes::from_static(b"the stream broke off"))),
+    }
+}
+
+/// Prints what the runtime and the guest write.
+fn show(entry: Result<Arc<Entry>, RecvError>) -> Result<(), Mistake> {
+    if let Ok(entry) = entry
+        && let What::Line { text, .. } = &entry.what
+    {
+        output::write(&mut std::io::stderr(), &[text.as_bytes(), b"\n"])?;
+    }
+    Ok(())
 }
 
 fn read_events(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Mistake> {
@@ -157,58 +204,51 @@ fn read_events(arguments: &Arguments) -> Result<Vec<Vec<u8>>, Mistake> {
         .collect()
 }
 
-/// A folder that holds the artifact alone, so that a stale one beside the component is never run instead.
-fn task_root(runnable: &Runnable, manifest: Option<&Path>) -> Result<tempfile::TempDir, Mistake> {
-    let failed = |error: std::io::Error| {
-        Mistake::new(
-            format!("cannot write a temporary file: {error}"),
-            "make room in the temporary directory",
-        )
-    };
-    let folder = tempfile::Builder::new().prefix("orlop-").tempdir().map_err(failed)?;
-    let artifact = folder.path().join(format!("{}.cwasm", runnable.name()));
-    match runnable {
-        Runnable::Component(path, bytes) => {
-            let compiled = compile_or_explain(path, bytes, target_or_host(None)?)?;
-            std::fs::write(artifact, compiled).map_err(failed)?;
-        }
-        Runnable::Artifact(path) => {
-            std::fs::copy(path, artifact).map_err(failed)?;
-        }
+/// The handler to ask for: what the user names, else the only function there is, else the only component.
+fn handler<'a>(built: &'a Built, asked: Option<&'a str>) -> Result<&'a str, Mistake> {
+    let components = || built.components().iter().map(|component| component.name.as_str());
+    let functions = || built.functions().iter().map(String::as_str);
+    let names = || functions().collect::<Vec<_>>().join(", ");
+    match (asked, built.functions(), built.components()) {
+        (Some(name), _, _) if functions().chain(components()).any(|known| known == name) => Ok(name),
+        (Some(name), _, _) => Err(Mistake::new(
+            format!("there is no function `{name}`"),
+            format!("name one of {}", names()),
+        )),
+        (None, [only], _) => Ok(only),
+        (None, _, [only]) => Ok(&only.name),
+        (None, _, _) => Err(Mistake::new(
+            format!("there are {} functions: {}", built.functions().len(), names()),
+            "name one with `--function NAME`",
+        )),
     }
-    // What the file says of this function counts here as well.
-    if let Some(manifest) = manifest {
-        std::fs::copy(manifest, folder.path().join(FILE_NAME)).map_err(failed)?;
-    }
-    Ok(folder)
 }
 
-/// The runtime's environment: Lambda's variables and the ones asked for. The shell's own stay here; they may hold secrets.
-fn settings(arguments: &Arguments, name: &str, task_root: &Path) -> Result<Settings, Mistake> {
-    let program = std::env::current_exe()
-        .map_err(|error| Mistake::new(format!("cannot find this program: {error}"), "run it by its full path"))?;
-    let mut variables: Vec<(String, String)> = [
-        ("AWS_LAMBDA_FUNCTION_NAME", name),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &arguments.memory.to_string()),
-        (
-            "AWS_LAMBDA_LOG_LEVEL",
-            if arguments.verbose { "DEBUG" } else { "FATAL" },
-        ),
-        ("AWS_REGION", "us-east-1"),
-        ("LAMBDA_TASK_ROOT", &task_root.to_string_lossy()),
-        ("LANG", "en_US.UTF-8"),
-        ("TZ", ":UTC"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
+/// What is started: this program in runtime mode, with Lambda's variables and the ones asked for. The shell's own stay here;
+/// they may hold secrets.
+fn function(arguments: &Arguments, handler: &str, task_root: &Path) -> Result<Function, Mistake> {
+    let log_level = if arguments.verbose { "DEBUG" } else { "FATAL" };
+    let mut variables = vec![
+        ("AWS_LAMBDA_LOG_LEVEL".to_owned(), log_level.to_owned()),
+        ("LAMBDA_TASK_ROOT".to_owned(), task_root.to_string_lossy().into_owned()),
+    ];
     variables.extend(arguments.variables.iter().cloned());
-    Ok(Settings {
-        program,
-        arguments: vec!["--".to_owned(), name.to_owned()],
+    Ok(Function {
+        name: handler.to_owned(),
+        program: this_program()?,
+        arguments: vec!["--".to_owned(), handler.to_owned()],
+        working_directory: None,
         variables,
+        memory_mib: arguments.memory,
+        timeout: arguments.timeout,
+        concurrency: NonZeroU32::MIN,
+        events_per_environment: None,
     })
+}
+
+fn this_program() -> Result<PathBuf, Mistake> {
+    std::env::current_exe()
+        .map_err(|error| Mistake::new(format!("cannot find this program: {error}"), "run it by its full path"))
 }
 
 /// Writes one answer as a line.
@@ -217,19 +257,12 @@ fn print(output: &mut dyn Write, body: &[u8]) -> Result<(), Mistake> {
     output::write(output, &[body, end])
 }
 
-fn gone(error: StartError) -> Mistake {
-    match &error {
-        StartError::Init(body) => {
-            let report: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-            let part = |name: &str| report[name].as_str().unwrap_or("unknown").to_owned();
-            Mistake::new(
-                part("errorMessage"),
-                format!("this is {} and would fail every cold start", part("errorType")),
-            )
-        }
-        StartError::Io(_) | StartError::Exited(_) | StartError::TimedOut(_) => Mistake::caused_by(
-            error,
-            "the log lines above say more; `--verbose` adds what the host does",
-        ),
-    }
+/// Init fails for every event.
+fn init_failure(error: &[u8]) -> Mistake {
+    let report: serde_json::Value = serde_json::from_slice(error).unwrap_or_default();
+    let part = |name: &str| report[name].as_str().unwrap_or("unknown").to_owned();
+    Mistake::new(
+        part("errorMessage"),
+        format!("this is {} and would fail every cold start", part("errorType")),
+    )
 }

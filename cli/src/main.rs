@@ -1,11 +1,14 @@
 //! `orlop`: the developer's tool; and, where Lambda's Runtime API is, the runtime itself with a compiler inside.
 
+mod build;
 mod compile;
 mod component;
 mod inspect;
 mod invoke;
 mod mistake;
+mod new;
 mod output;
+mod project;
 mod schema;
 
 use std::process::ExitCode;
@@ -15,8 +18,9 @@ use orlop_host::config::{self, Process};
 
 /// Runs WebAssembly components as AWS Lambda functions.
 ///
-/// A component is business logic compiled to wasm32-wasip2. `invoke` runs one here as Lambda would, `compile` makes the
-/// artifact that goes into an image, `inspect` says what a component needs and gets.
+/// A component is business logic compiled to wasm32-wasip2. `new` makes a project, `build` builds what goes into an image,
+/// `invoke` runs a component here as Lambda would, `compile` makes the artifact of one, `inspect` says what a component needs
+/// and gets.
 ///
 /// With AWS_LAMBDA_RUNTIME_API set, and no command, this program is the runtime: `orlop [HANDLER]`.
 #[derive(Parser)]
@@ -34,6 +38,8 @@ Exit codes:
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Arguments),
+    Build(build::Arguments),
     Invoke(invoke::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         return orlop_host::lambda::run(&process).into();
     }
     let result = match Arguments::parse().command {
+        Command::New(arguments) => new::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,10 +1,17 @@
 //! The part of AWS Lambda that a developer needs on a laptop.
 //!
-//! An [`Environment`] is a real child process in runtime mode, served by a Runtime API of its own: events take the very path
-//! that they take on Lambda.
+//! The [`platform`] starts execution environments when events come. Each is a real child process in runtime mode, served by a
+//! Runtime API of its own: events take the very path that they take on Lambda. The [`journal`] hears of everything.
 
-mod environment;
+pub mod function;
+pub mod invocation;
+pub mod journal;
+pub mod platform;
+pub mod queue;
 mod runtime_api_server;
+pub mod server;
 
-pub use environment::{Environment, Settings, StartError};
-pub use runtime_api_server::{Answer, Event};
+pub use function::Function;
+pub use invocation::{Answer, AnswerBody, Invocation};
+pub use journal::Journal;
+pub use platform::Platform;

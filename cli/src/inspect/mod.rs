@@ -6,11 +6,13 @@ mod deployment;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use orlop_host::artifact::ARTIFACT_EXTENSION;
 use orlop_host::manifest;
 
-use crate::component::Runnable;
+use crate::component::read;
 use crate::mistake::Mistake;
 use crate::output;
+use crate::project::{Progress, Project};
 
 /// Say which world a component belongs to, what it imports, and what the sandbox denies it; or what an orlop.toml means.
 #[derive(clap::Args)]
@@ -23,21 +25,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let path = &arguments.path;
     let report = match deployment_in(path) {
         Some(folder) => deployment::describe(&folder)?,
-        None => match Runnable::new(path)? {
-            Runnable::Component(path, bytes) => component::describe(&path, &bytes)?,
-            Runnable::Artifact(path) => {
-                return Err(Mistake::new(
-                    format!(
-                        "`{}` is machine code, which hides what the component was",
-                        path.display()
-                    ),
-                    "inspect the .wasm it was made of",
-                ));
-            }
-        },
+        None if path.is_dir() => {
+            let components = Project::find(path)?.components(&Progress::unobtrusive())?;
+            let reports: Vec<String> = components.iter().map(|path| describe(path)).collect::<Result<_, _>>()?;
+            reports.join("\n")
+        }
+        None => describe(path)?,
     };
     output::write(&mut std::io::stdout(), &[report.as_bytes()])?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn describe(path: &Path) -> Result<String, Mistake> {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == ARTIFACT_EXTENSION)
+    {
+        return Err(Mistake::new(
+            format!(
+                "`{}` is machine code, which hides what the component was",
+                path.display()
+            ),
+            "inspect the .wasm it was made of",
+        ));
+    }
+    component::describe(path, &read(path)?)
 }
 
 /// The folder of the orlop.toml that is meant, if one is.

@@ -130,14 +130,24 @@ pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError
     let features = Features::needed_by(component);
     let engine = engine::for_compiling(target, features).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
-    let stamp = Stamp {
+    Ok(stamp_of(component, features, target, code.len()).seal(code))
+}
+
+/// Whether this artifact is whole, and is what this program makes of that component for that processor. Then compiling the
+/// component again would give the same.
+pub fn is_current(artifact: &[u8], component: &[u8], target: Target) -> bool {
+    Stamp::verify(artifact)
+        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, Features::needed_by(component), target, code.len()))
+}
+
+fn stamp_of(component: &[u8], features: Features, target: Target, code_bytes: usize) -> Stamp {
+    Stamp {
         engine: engine::version(),
         target: target.triple().to_owned(),
         cpu: target.cpu().to_owned(),
         kind: engine::KIND.to_owned(),
         features,
         source_sha256: sha256(component),
-        code_bytes: code.len() as u64,
-    };
-    Ok(stamp.seal(code))
+        code_bytes: code_bytes as u64,
+    }
 }

@@ -1,0 +1,113 @@
+//! `orlop build`: a crate in, the files that go into an image out.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use bytesize::ByteSize;
+use orlop_host::engine::Target;
+
+use crate::compile::{TargetName, target_or_host};
+use crate::mistake::Mistake;
+use crate::project::{Built, Component, Progress, Project};
+
+/// Build a crate into what goes into an image: components, artifacts and orlop.toml.
+///
+/// Every program of the package becomes a component, for wasm32-wasip2 and in the release profile, and is precompiled. What
+/// has not changed is not compiled again.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  orlop build
+  orlop build examples/orders --target aarch64-unknown-linux-gnu
+  orlop build hello.wasm -o task")]
+pub(crate) struct Arguments {
+    /// The folder of a crate, a folder of components, or a component (.wasm)
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// The processor to compile for [default: this machine's]
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<TargetName>,
+    /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
+    let Arguments {
+        path,
+        target,
+        output,
+        quiet,
+    } = arguments;
+    let started = Instant::now();
+    let target = target_or_host(target.map(Target::from))?;
+    let progress = match quiet {
+        true => Progress::quiet(),
+        false => Progress::on_stderr(),
+    };
+    let project = Project::find(path)?;
+    if project.is_built() {
+        return Err(Mistake::new(
+            format!("there is nothing to build in `{}`, only artifacts", path.display()),
+            "name the .wasm file that an artifact was made of, or the folder of a crate",
+        ));
+    }
+    let task_root = output.clone().unwrap_or_else(|| project.default_task_root());
+    let built = project.build_into(&task_root, target, &[], &progress)?;
+    if !quiet {
+        report(&built, target, started);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each component, and one for all.
+fn report(built: &Built, target: Target, started: Instant) {
+    let rows: Vec<[String; 4]> = built.components().iter().map(row).collect();
+    let titles = ["", ".wasm", ".cwasm", "compiled in"].map(str::to_owned);
+    let width = |column: usize| {
+        rows.iter()
+            .chain([&titles])
+            .map(|row| row[column].len())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; 3] = std::array::from_fn(width);
+    for [name, component, artifact, time] in [&titles].into_iter().chain(&rows) {
+        eprintln!(
+            "{name:<0$}  {component:>1$}  {artifact:>2$}  {time}",
+            widths[0], widths[1], widths[2]
+        );
+    }
+    eprintln!(
+        "built {} for {} in {:.2} s",
+        near(built.task_root()).display(),
+        target.triple(),
+        started.elapsed().as_secs_f64()
+    );
+}
+
+fn row(component: &Component) -> [String; 4] {
+    let size = |bytes: u64| ByteSize(bytes).display().iec().to_string();
+    [
+        component.name.clone(),
+        component.component_bytes.map_or_else(|| "-".to_owned(), size),
+        size(component.artifact_bytes),
+        match (component.compiled_in, component.component_bytes) {
+            (Some(time), _) => format!("{:.2} s", time.as_secs_f64()),
+            (None, Some(_)) => "unchanged".to_owned(),
+            (None, None) => "-".to_owned(),
+        },
+    ]
+}
+
+/// A path as a user would write it: from the working directory, if it is below.
+fn near(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok())
+        .filter(|rest| !rest.as_os_str().is_empty())
+        .unwrap_or(path)
+}

@@ -1,0 +1,260 @@
+//! A task root: what is in it, and how it is written.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use orlop_host::artifact::compile::is_current;
+use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION, without_extension};
+use orlop_host::engine::Target;
+use orlop_host::manifest::{self, Manifest};
+use tempfile::TempDir;
+
+use super::{Progress, Project, has_extension};
+use crate::compile::{compile_or_explain, write_whole};
+use crate::component::read;
+use crate::mistake::Mistake;
+
+/// A task root that holds the artifact of each component, the component where there is one, and the `orlop.toml`.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    task_root: PathBuf,
+    components: Vec<Component>,
+    functions: Vec<String>,
+    /// Keeps the folder until the last clone goes.
+    _temporary: Option<Arc<TempDir>>,
+}
+
+/// A component of a task root.
+#[derive(Clone, Debug)]
+pub(crate) struct Component {
+    /// Its file below the task root, without an extension.
+    pub(crate) name: String,
+    /// The size of the component; `None` if there is an artifact alone.
+    pub(crate) component_bytes: Option<u64>,
+    /// The size of the artifact.
+    pub(crate) artifact_bytes: u64,
+    /// How long it took to compile; `None` if an earlier artifact was still good.
+    pub(crate) compiled_in: Option<Duration>,
+}
+
+impl Built {
+    /// Where it is: what `LAMBDA_TASK_ROOT` has to be.
+    pub(crate) fn task_root(&self) -> &Path {
+        &self.task_root
+    }
+
+    /// Sorted by name.
+    pub(crate) fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// The handlers that can be asked for: the functions of `orlop.toml` whose components are here, else the components.
+    pub(crate) fn functions(&self) -> &[String] {
+        &self.functions
+    }
+
+    /// Fills a task root. One process at a time does so.
+    pub(super) fn make(
+        project: &Project,
+        sources: Vec<(String, PathBuf)>,
+        task_root: &Path,
+        target: Target,
+        earlier: &[&Path],
+        progress: &Progress,
+    ) -> Result<Self, Mistake> {
+        let manifest = project.read_manifest()?;
+        fs::create_dir_all(task_root).map_err(|error| cannot_write(task_root, &error))?;
+        let _turn = take_turn(task_root, progress);
+        let folders: Vec<&Path> = [task_root].into_iter().chain(earlier.iter().copied()).collect();
+        let pack = |(name, source): (String, PathBuf)| {
+            Packing {
+                name,
+                source,
+                task_root,
+                target,
+            }
+            .run(&folders, progress)
+        };
+        let components: Vec<Component> = sources.into_iter().map(pack).collect::<Result<_, _>>()?;
+        copy_manifest(project, task_root)?;
+        if project.owns(task_root) {
+            remove_others(project, task_root, &components);
+        }
+        let functions = functions(&manifest, &components);
+        Ok(Self {
+            task_root: task_root.to_owned(),
+            components,
+            functions,
+            _temporary: None,
+        })
+    }
+
+    /// Takes over how long the components were compiled in the build that this one is a copy of.
+    pub(super) fn compiled_with(self, original: &Self) -> Self {
+        Self {
+            components: original.components.clone(),
+            ..self
+        }
+    }
+
+    pub(super) fn in_temporary(self, folder: TempDir) -> Self {
+        Self {
+            _temporary: Some(Arc::new(folder)),
+            ..self
+        }
+    }
+}
+
+/// The functions of the file whose components are there; without any, every component is one.
+fn functions(manifest: &Manifest, components: &[Component]) -> Vec<String> {
+    let is_there = |name: &str| components.iter().any(|component| component.name == name);
+    let named = manifest.functions.iter().filter(|(name, function)| {
+        let component = function.component.as_ref().unwrap_or(name).as_str();
+        is_there(without_extension(component))
+    });
+    let named: Vec<String> = named.map(|(name, _)| name.as_str().to_owned()).collect();
+    match named.is_empty() {
+        true => components.iter().map(|component| component.name.clone()).collect(),
+        false => named,
+    }
+}
+
+/// One component on its way into a task root.
+struct Packing<'a> {
+    name: String,
+    source: PathBuf,
+    task_root: &'a Path,
+    target: Target,
+}
+
+impl Packing<'_> {
+    fn run(self, folders: &[&Path], progress: &Progress) -> Result<Component, Mistake> {
+        let artifact_path = self.destination(ARTIFACT_EXTENSION);
+        if has_extension(&self.source, ARTIFACT_EXTENSION) {
+            let artifact = fs::read(&self.source).map_err(|error| cannot_read(&self.source, &error))?;
+            write_changed(&artifact_path, &artifact)?;
+            return Ok(self.done(None, artifact.len(), None));
+        }
+        let component = read(&self.source)?;
+        let is_good = |artifact: &Vec<u8>| is_current(artifact, &component, self.target);
+        let beside = self.source.with_extension(ARTIFACT_EXTENSION);
+        let mut kept = folders
+            .iter()
+            .map(|folder| file_of(folder, &self.name, ARTIFACT_EXTENSION))
+            .chain([beside])
+            .filter_map(|path| fs::read(path).ok());
+        let (artifact, compiled_in) = match kept.find(is_good) {
+            Some(artifact) => (artifact, None),
+            None => {
+                let _step = progress.step(&format!(
+                    "compiling {} ({}) for {}",
+                    self.name,
+                    ByteSize(component.len() as u64).display().iec(),
+                    self.target.triple()
+                ));
+                let started = Instant::now();
+                let artifact = compile_or_explain(&self.source, &component, self.target)?;
+                (artifact, Some(started.elapsed()))
+            }
+        };
+        let component_path = self.destination(COMPONENT_EXTENSION);
+        if !is_same_file(&component_path, &self.source) {
+            write_changed(&component_path, &component)?;
+        }
+        write_changed(&artifact_path, &artifact)?;
+        Ok(self.done(Some(component.len()), artifact.len(), compiled_in))
+    }
+
+    fn destination(&self, extension: &str) -> PathBuf {
+        file_of(self.task_root, &self.name, extension)
+    }
+
+    fn done(self, component: Option<usize>, artifact: usize, compiled_in: Option<Duration>) -> Component {
+        Component {
+            name: self.name,
+            component_bytes: component.map(|length| length as u64),
+            artifact_bytes: artifact as u64,
+            compiled_in,
+        }
+    }
+}
+
+/// Waits until no other process fills this folder; it is ours as long as the file is open. Where folders cannot be locked,
+/// everybody has a turn: each file is written in one step all the same.
+fn take_turn(folder: &Path, progress: &Progress) -> Option<File> {
+    let file = File::open(folder).ok()?;
+    if file.try_lock().is_err() {
+        let _step = progress.step(&format!("waiting for another build into {}", folder.display()));
+        file.lock().ok()?;
+    }
+    Some(file)
+}
+
+fn copy_manifest(project: &Project, task_root: &Path) -> Result<(), Mistake> {
+    let copy = task_root.join(manifest::FILE_NAME);
+    match project.manifest() {
+        Some(original) if !is_same_file(&copy, &original) => {
+            let text = fs::read(&original).map_err(|error| cannot_read(&original, &error))?;
+            write_changed(&copy, &text)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Removes what an earlier build left in a folder that is ours alone: a component that is made no more would still be served.
+fn remove_others(project: &Project, task_root: &Path, components: &[Component]) {
+    let copied = project.manifest().map(|_| task_root.join(manifest::FILE_NAME));
+    let is_ours = |path: &Path| {
+        let named = |component: &Component, extension| path == file_of(task_root, &component.name, extension);
+        copied.as_deref() == Some(path)
+            || components
+                .iter()
+                .any(|component| named(component, COMPONENT_EXTENSION) || named(component, ARTIFACT_EXTENSION))
+    };
+    for path in super::entries(task_root) {
+        if path.is_file() && !is_ours(&path) {
+            // Whoever was quicker has removed it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn file_of(folder: &Path, name: &str, extension: &str) -> PathBuf {
+    folder.join(format!("{name}.{extension}"))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}
+
+/// Writes a file, unless it is like this already.
+fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), Mistake> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder)
+        .and_then(|()| write_whole(path, bytes))
+        .map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Mistake {
+    Mistake::new(
+        format!("cannot read `{}`: {error}", path.display()),
+        "check that it is there, and who may read it",
+    )
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Mistake {
+    Mistake::new(
+        format!("cannot write `{}`: {error}", path.display()),
+        "choose another folder, or make room",
+    )
+}
