@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -56,14 +57,17 @@ pub struct InterruptedBatch {
     pub standing: Standing,
 }
 
-/// Reads the event of an [`InterruptedBatch`].
+/// Reads the event of an [`InterruptedBatch`], for the first time or again.
 ///
 /// # Errors
 ///
 /// Of the operating system.
 pub fn interrupted_event() -> io::Result<Bytes> {
+    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // The program that can compile reads it after the one that cannot.
+    file.rewind()?;
     let mut event = Vec::new();
-    io::stdin().read_to_end(&mut event)?;
+    file.read_to_end(&mut event)?;
     Ok(event.into())
 }
 

@@ -57,6 +57,7 @@ pub async fn run(
                 responder: responder.clone(),
                 output,
                 since: Instant::now(),
+                platform: context.deadline.platform,
             };
             let watched = watch.begin(task, context.deadline.sooner(timeout));
             let answer = choice.invoke(&invocation, &responder, &watched).await;

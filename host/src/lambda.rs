@@ -12,25 +12,25 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{error, info, info_span, warn};
 
 use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::deployment::Deployment;
 use crate::error::{FunctionError, InitError, chain};
 use crate::events::batch::Tally;
-use crate::function::SharedProgress;
+use crate::function::{SharedProgress, overrun};
 use crate::handover::{self, Handover};
-use crate::invocation::DeadlinePolicy;
+use crate::invocation::{DeadlinePolicy, Invocation};
 use crate::invoke_loop;
-use crate::runtime_api::{self, Client, Extension};
+use crate::runtime_api::{self, Answer, Client, Extension, Responder};
 use crate::sandbox::Workspace;
 use crate::telemetry::{self, Log};
 use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 
 /// The environment's temporary directory: the only place that can be written on Lambda.
 const TEMPORARY_DIRECTORY: &str = "/tmp";
-/// How long the Runtime API may take to accept an answer that the worker could not give.
+/// How long the Runtime API may take, at least, to accept an answer that the worker could not give.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
@@ -173,11 +173,18 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             );
             Err(restart(process, log, &successor, &[]))
         }
+        Outcome::Expired(Task::Resumption { responder, progress }, cause) => {
+            let span = info_span!("invocation", request_id = responder.request_id());
+            span.in_scope(|| error!("the process was not ready again before the batch's time was up"));
+            let posted = answer_batch(&config, responder, &progress);
+            go_on(process, log, successor, cause, posted)
+        }
         Outcome::Expired(
             Task::Invocation {
                 responder,
                 output,
                 since,
+                platform,
             },
             cause,
         ) => {
@@ -192,32 +199,25 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                     progress.event(),
                 ));
             }
-            let last_output = output.map_or_else(String::new, |output| {
-                output.flush();
-                output.last_words()
-            });
-            let error = match cause {
-                Cause::Deadline => FunctionError::DeadlineExceeded {
-                    ran_for: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
-                    last_output,
-                },
-                Cause::Signal => FunctionError::ShuttingDown,
+            let overrun = overrun(since, output.as_deref());
+            let (error, patience) = match cause {
+                Cause::Deadline => (overrun, platform),
+                Cause::Signal => (FunctionError::ShuttingDown, Instant::now()),
             };
-            let posted = answer_in_place(&config, responder, &error);
-            match cause {
-                Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
-                Cause::Deadline => {
-                    let failure = posted.err().map(|error| chain(&error));
-                    Err(restart(process, log, &Handover { failure, ..successor }, &[]))
-                }
-            }
+            let posted = answer_in_place(&config, responder, &error, patience);
+            go_on(process, log, successor, cause, posted)
         }
         Outcome::Panicked(message, task) => {
             let message = format!("a bug in Orlop, please report it: {message}");
             match task {
-                Some(Task::Invocation { responder, .. }) => {
+                Some(Task::Invocation { responder, .. } | Task::Resumption { responder, .. }) => {
                     // The process ends in any case; a failure to post is part of the same end.
-                    let _ = fail(&config, responder, &FunctionError::Host(message.clone()));
+                    let _ = fail(
+                        &config,
+                        responder,
+                        &FunctionError::Host(message.clone()),
+                        Instant::now(),
+                    );
                 }
                 Some(Task::Init) => {
                     let error = InitError::Host {
@@ -232,6 +232,23 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                 exit: Exit::HostFailed,
                 message,
             })
+        }
+    }
+}
+
+/// What follows when an event was answered in the worker's place: the process ends, or replaces itself.
+fn go_on(
+    process: &Process,
+    log: &Log,
+    successor: Handover,
+    cause: Cause,
+    posted: Result<(), runtime_api::Error>,
+) -> Result<(), Failure> {
+    match cause {
+        Cause::Signal => posted.map_err(|error| Failure::runtime_api(&error)),
+        Cause::Deadline => {
+            let failure = posted.err().map(|error| chain(&error));
+            Err(restart(process, log, &Handover { failure, ..successor }, &[]))
         }
     }
 }
@@ -271,7 +288,12 @@ async fn serve(
     started: Instant,
 ) -> Result<(), End> {
     let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
-    let watched = watch.begin(Task::Init, started + config.init_timeout);
+    let interrupted = interrupted(&client, config).map_err(End::Init)?;
+    let (task, limit) = interrupted
+        .as_ref()
+        .and_then(resumption)
+        .unwrap_or((Task::Init, started + config.init_timeout));
+    let watched = watch.begin(task, limit);
     let initialised = initialise(config, log, started).await;
     watched.finish();
     let mut deployment = match initialised {
@@ -283,21 +305,32 @@ async fn serve(
         Err(other) => return Err(other),
     };
     register(config, extension).await;
-    let interrupted = match &config.handover.batch {
-        None => None,
-        Some(batch) => {
-            let event = handover::interrupted_event().map_err(|error| {
-                End::Init(InitError::Host {
-                    doing: "reading the event of an interrupted batch".to_owned(),
-                    reason: error.to_string(),
-                })
-            })?;
-            Some(client.resume(batch.clone(), event))
-        }
-    };
     invoke_loop::run(&mut client, &mut deployment, watch, interrupted)
         .await
         .map_err(End::RuntimeApi)
+}
+
+/// The batch that the process has to go on with, if there is one.
+fn interrupted(client: &Client, config: &Config) -> Result<Option<(Invocation, Responder)>, InitError> {
+    let Some(batch) = &config.handover.batch else {
+        return Ok(None);
+    };
+    let event = handover::interrupted_event().map_err(|error| InitError::Host {
+        doing: "reading the event of an interrupted batch".to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(client.resume(batch.clone(), event)))
+}
+
+/// Init, while a batch waits for its end; and when it has to be answered.
+fn resumption((invocation, responder): &(Invocation, Responder)) -> Option<(Task, Instant)> {
+    let progress = SharedProgress::resumed(invocation)?;
+    let limit = progress.deadline().instant;
+    let task = Task::Resumption {
+        responder: responder.clone(),
+        progress: Box::new(progress),
+    };
+    Some((task, limit))
 }
 
 /// Everything that is done once: find, load, link, start.
@@ -380,45 +413,62 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, InitError> {
 /// Answers an event whose guest never returned: with what is done of it, if it is a batch, else with the error.
 fn answer_in_place(
     config: &Config,
-    responder: runtime_api::Responder,
+    responder: Responder,
     error: &FunctionError,
+    patience: Instant,
 ) -> Result<(), runtime_api::Error> {
-    let Some((answer, tally)) = responder.progress().map(SharedProgress::give_up) else {
-        return fail(config, responder, error);
+    let Some(progress) = responder.progress().cloned() else {
+        return fail(config, responder, error, patience);
     };
-    let span = tracing::info_span!("invocation", request_id = responder.request_id());
+    let span = info_span!("invocation", request_id = responder.request_id());
+    span.in_scope(|| invoke_loop::log_failure(error));
+    answer_batch(config, responder, &progress)
+}
+
+/// Ends a batch where it is.
+fn answer_batch(config: &Config, responder: Responder, progress: &SharedProgress) -> Result<(), runtime_api::Error> {
+    let (answer, tally) = progress.give_up();
+    let Tally {
+        succeeded,
+        failed,
+        not_run,
+    } = tally;
+    let span = info_span!("invocation", request_id = responder.request_id());
     span.in_scope(|| {
-        invoke_loop::log_failure(error);
-        let Tally {
-            succeeded,
-            failed,
-            not_run,
-        } = tally;
         warn!(
             succeeded,
             failed, not_run, "the batch was ended; what had not succeeded is reported as failed and comes again"
         );
     });
-    answer_from_here(config, async |client| {
-        responder.respond(client, runtime_api::Answer::Whole(answer)).await
+    answer_from_here(config, progress.deadline().platform, async |client| {
+        responder.respond(client, Answer::Whole(answer)).await
     })
 }
 
 /// Answers an event from the main thread, when the worker cannot.
-fn fail(config: &Config, responder: runtime_api::Responder, error: &FunctionError) -> Result<(), runtime_api::Error> {
-    let span = tracing::info_span!("invocation", request_id = responder.request_id());
+fn fail(
+    config: &Config,
+    responder: Responder,
+    error: &FunctionError,
+    patience: Instant,
+) -> Result<(), runtime_api::Error> {
+    let span = info_span!("invocation", request_id = responder.request_id());
     span.in_scope(|| invoke_loop::log_failure(error));
     let report = error.report();
-    answer_from_here(config, async |client| responder.fail(client, &report).await)
+    answer_from_here(config, patience, async |client| responder.fail(client, &report).await)
 }
 
+/// Posts an answer. The Runtime API, or who reads a stream behind it, may take until then to accept it, and
+/// [`ANSWER_TIMEOUT`] at least.
 fn answer_from_here(
     config: &Config,
+    patience: Instant,
     answer: impl AsyncFnOnce(&mut Client) -> Result<(), runtime_api::Error>,
 ) -> Result<(), runtime_api::Error> {
+    let patience = patience.max(Instant::now() + ANSWER_TIMEOUT);
     let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
     let post = async {
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer(&mut client)).await {
+        match tokio::time::timeout_at(patience.into(), answer(&mut client)).await {
             Ok(posted) => posted,
             Err(_) => {
                 warn!("the Runtime API did not confirm the answer in time");

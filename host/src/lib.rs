@@ -16,7 +16,7 @@
 //! - [`artifact`] finds, checks and loads precompiled components, and makes them.
 //! - [`engine`] configures wasmtime, in one place.
 //!
-//! [`invocation`] and [`error`] are what passes between them, [`telemetry`] is how they are heard.
+//! [`invocation`], [`error`] and [`pieces`] are what passes between them, [`telemetry`] is how they are heard.
 
 pub mod artifact;
 pub mod config;
@@ -30,6 +30,7 @@ pub mod invocation;
 pub mod invoke_loop;
 pub mod lambda;
 pub mod manifest;
+pub mod pieces;
 pub mod runtime_api;
 pub mod sandbox;
 pub mod telemetry;

@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
+use crate::function::SharedProgress;
 use crate::runtime_api::Responder;
 use crate::sandbox::Output;
 
@@ -44,6 +45,13 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 pub enum Task {
     /// Init: failing it means `/init/error` and exit.
     Init,
+    /// Init of a process that goes on with a batch: what is done of the batch so far can be answered.
+    Resumption {
+        /// Answers the event.
+        responder: Responder,
+        /// How far the batch is.
+        progress: Box<SharedProgress>,
+    },
     /// Posting an answer and preparing the next sandbox. Lambda's own deadline applies; it has nothing more to be told.
     Completion,
     /// Running a guest for this event.
@@ -54,6 +62,8 @@ pub enum Task {
         output: Option<Arc<Output>>,
         /// When it began.
         since: Instant,
+        /// Lambda's own deadline.
+        platform: Instant,
     },
 }
 

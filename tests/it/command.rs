@@ -1,17 +1,23 @@
 //! Ordinary programs as handlers: the event on stdin, the answer on stdout, and what their end means.
 
 use std::fmt::Write as _;
+use std::ops::Deref;
 use std::time::Duration;
 
 use orlop_tests::fake_runtime_api::MAX_ANSWER_BYTES;
-use orlop_tests::{Answer, Event, FakeRuntimeApi, Host, TaskRoot, foreign, guests, text};
+use orlop_tests::host::Builder;
+use orlop_tests::{Event, FakeRuntimeApi, Host, Served, TaskRoot, foreign, guests, text};
 use serde_json::{Value, json};
 
 /// The program under test, as a process that serves one of its verbs.
-struct Program {
-    lambda: FakeRuntimeApi,
-    host: Host,
-    _task_root: TaskRoot,
+struct Program(Served);
+
+impl Deref for Program {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
+    }
 }
 
 impl Program {
@@ -29,28 +35,14 @@ impl Program {
     }
 
     fn start(
-        program: fn(&FakeRuntimeApi) -> orlop_tests::host::Builder,
+        program: fn(&FakeRuntimeApi) -> Builder,
         task_root: TaskRoot,
         handler: &str,
         variables: &[(&str, &str)],
     ) -> Self {
         let lambda = FakeRuntimeApi::start();
-        let mut host = program(&lambda).task_root(&task_root).handler(handler).function(128);
-        for (name, value) in variables {
-            host = host.env(name, value);
-        }
-        let host = host.start();
-        Self {
-            lambda,
-            host,
-            _task_root: task_root,
-        }
-    }
-
-    fn ask(&self, event: Event) -> Answer {
-        let id = event.id().to_owned();
-        self.lambda.send(event);
-        self.lambda.wait_for_answer(&id)
+        let host = program(&lambda);
+        Self(Served::by(host, lambda, task_root, handler, variables))
     }
 
     /// Sends a plain event and returns the answer of a success.

@@ -134,6 +134,23 @@ fn an_overrun_and_a_trap_are_shown_as_on_lambda() {
 }
 
 #[test]
+fn invoke_runs_a_function_that_is_granted_the_whole_tmp() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("files.wasm");
+    fs::copy(guests::FILES.path(), &component).unwrap();
+    fs::write(
+        folder.path().join("orlop.toml"),
+        "[functions.files.grants]\ntmp = 'shared'\n",
+    )
+    .unwrap();
+    let file = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    fs::write(file.path(), "of the host").unwrap();
+    let event = format!(r#"[{{"verb":"read","path":"{}"}}]"#, path(file.path()));
+    let output = run(&["invoke", path(&component), "-A", &event], "");
+    assert_eq!(stdout(&output), "[\"of the host\"]\n", "{}", stderr(&output));
+}
+
+#[test]
 fn invoke_gives_the_guest_lambdas_variables_and_the_ones_asked_for_and_no_others() {
     let mut command = Command::new(orlop());
     command
@@ -226,9 +243,11 @@ fn mistakes_are_one_line_of_error_and_one_of_help_with_exit_code_2() {
     let half = file("half.wasm", &half[..half.len() / 2]);
     let stale = file("stale.cwasm", b"stale");
     let missing = folder.path().join("missing.wasm");
+    let bare = folder.path().join("bare");
+    fs::create_dir(&bare).unwrap();
     for (arguments, expected) in [
         (&["invoke", path(&missing)][..], "cannot read"),
-        (&["invoke", path(folder.path())], "without a Cargo.toml"),
+        (&["invoke", path(&bare)], "without a Cargo.toml"),
         (&["invoke", path(&empty)], "it is empty"),
         (&["invoke", path(&page)], "does not begin as WebAssembly does"),
         (&["invoke", path(&module)], "core module"),

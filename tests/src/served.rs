@@ -1,5 +1,6 @@
 //! What most tests begin with: the runtime, one guest, and the fake that plays Lambda.
 
+use crate::host::Builder;
 use crate::{Answer, Component, Event, FakeRuntimeApi, Host, TaskRoot};
 
 /// The runtime as it ships, serving one guest; what a test begins with.
@@ -9,8 +10,8 @@ pub struct Served {
     pub lambda: FakeRuntimeApi,
     /// The process.
     pub host: Host,
-    /// Holds the artifact for as long as the host may want to load it again.
-    _task_root: TaskRoot,
+    /// What it serves; there for as long as the host may want to load it again.
+    pub task_root: TaskRoot,
 }
 
 impl Served {
@@ -29,17 +30,30 @@ impl Served {
         Self::in_task_root(lambda, TaskRoot::new().with_compiled(guest), guest.name(), variables)
     }
 
-    /// What lies in that task root under the handler's name, with an `orlop.toml` if there is one.
-    pub fn in_task_root(
+    /// What lies in that task root under the handler's name, if one is named, with an `orlop.toml` if there is one.
+    pub fn in_task_root<'a>(
         lambda: FakeRuntimeApi,
         task_root: TaskRoot,
-        handler: &str,
+        handler: impl Into<Option<&'a str>>,
         variables: &[(&str, &str)],
     ) -> Self {
-        let host = Host::bootstrap(&lambda)
-            .task_root(&task_root)
-            .handler(handler)
-            .function(128);
+        let host = Host::bootstrap(&lambda);
+        Self::by(host, lambda, task_root, handler, variables)
+    }
+
+    /// As [`Self::in_task_root`], by that program.
+    pub fn by<'a>(
+        program: Builder,
+        lambda: FakeRuntimeApi,
+        task_root: TaskRoot,
+        handler: impl Into<Option<&'a str>>,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let host = program.task_root(&task_root).function(128);
+        let host = match handler.into() {
+            Some(handler) => host.handler(handler),
+            None => host,
+        };
         let host = variables
             .iter()
             .fold(host, |host, (name, value)| host.env(name, value))
@@ -52,7 +66,7 @@ impl Served {
         Self {
             lambda,
             host,
-            _task_root: task_root,
+            task_root,
         }
     }
 
@@ -64,16 +78,18 @@ impl Served {
     }
 
     /// Sends a plain event and returns the successful answer as JSON.
+    #[track_caller]
     pub fn answer(&self, id: &str, payload: impl Into<Vec<u8>>) -> serde_json::Value {
         let answer = self.ask(Event::new(id, payload));
-        assert!(!answer.is_error, "{}", String::from_utf8_lossy(&answer.body));
+        assert!(!answer.is_error, "{id}: {}", answer.text());
         answer.json()
     }
 
     /// Sends a plain event and returns the error report.
+    #[track_caller]
     pub fn failure(&self, id: &str, payload: impl Into<Vec<u8>>) -> serde_json::Value {
         let answer = self.ask(Event::new(id, payload));
-        assert!(answer.is_error, "{}", String::from_utf8_lossy(&answer.body));
+        assert!(answer.is_error, "{id}: {}", answer.text());
         answer.json()
     }
 }

@@ -17,9 +17,10 @@ use super::Recipe;
 use crate::error::FunctionError;
 use crate::events::batch::{Batch, Progress, Tally, Undivided, record_outcome};
 use crate::handover::InterruptedBatch;
-use crate::invocation::{Context, Invocation};
+use crate::invocation::{Context, Deadline, Invocation};
 use crate::manifest::ResponseMode;
 use crate::runtime_api::{Answer, Responder};
+use crate::sandbox::Output;
 use crate::telemetry::Origin;
 use crate::watchdog::Watched;
 
@@ -29,14 +30,52 @@ const SHORTEST_REST: Duration = Duration::from_millis(100);
 /// How far a batch is, for the worker and for whoever answers in its place.
 #[derive(Debug, Clone)]
 pub struct SharedProgress {
-    progress: Arc<Mutex<Progress>>,
+    state: Arc<Mutex<State>>,
     event: Bytes,
     context: Context,
 }
 
+#[derive(Debug)]
+struct State {
+    progress: Progress,
+    under_way: Vec<UnderWay>,
+}
+
+/// A record that a guest is running.
+#[derive(Debug)]
+struct UnderWay {
+    index: usize,
+    output: Arc<Output>,
+    since: Instant,
+}
+
 impl SharedProgress {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(progress: Progress, invocation: &Invocation) -> Self {
+        let state = State {
+            progress,
+            under_way: Vec::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            event: invocation.event.clone().unwrap_or_default(),
+            context: invocation.context.clone(),
+        }
+    }
+
+    /// How far the batch is that an earlier run of this process began; `None` if it is no such batch.
+    pub fn resumed(invocation: &Invocation) -> Option<Self> {
+        let batch = Batch::parse(invocation.event.as_ref().ok()?).ok()?;
+        let progress = Progress::resume(&batch, NonZeroUsize::MIN, invocation.standing.clone()?)?;
+        Some(Self::new(progress, invocation))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the event has to be answered.
+    pub fn deadline(&self) -> &Deadline {
+        &self.context.deadline
     }
 
     /// The event.
@@ -53,11 +92,13 @@ impl SharedProgress {
             tenant_id = self.context.tenant_id
         );
         let _entered = span.entered();
-        let mut progress = self.lock();
-        for index in progress.running() {
+        let State { progress, under_way } = &mut *self.lock();
+        for UnderWay { index, output, since } in under_way.drain(..) {
+            let report = super::overrun(since, Some(&output)).report();
             error!(
                 record = progress.identifier(index),
-                error_type = "Runtime.DeadlineExceeded",
+                error_type = report.error_type,
+                error_message = report.error_message,
                 "a record of the batch did not return in time"
             );
         }
@@ -83,9 +124,33 @@ impl SharedProgress {
 
     /// Ends the batch where it is: the answer that names everything that has not succeeded, and how many did what.
     pub fn give_up(&self) -> (Bytes, Tally) {
-        let mut progress = self.lock();
+        let State { progress, under_way } = &mut *self.lock();
+        for UnderWay { output, .. } in under_way.drain(..) {
+            output.flush();
+        }
         progress.give_up();
         (progress.answer(), progress.tally())
+    }
+
+    /// The next record that may run, if there is time for it. It writes to `output`.
+    fn start(&self, output: &Arc<Output>) -> Option<usize> {
+        let State { progress, under_way } = &mut *self.lock();
+        if Instant::now() >= self.context.deadline.instant {
+            progress.give_up();
+        }
+        let index = progress.start()?;
+        under_way.push(UnderWay {
+            index,
+            output: Arc::clone(output),
+            since: Instant::now(),
+        });
+        Some(index)
+    }
+
+    fn finished(&self, index: usize, succeeded: bool) {
+        let State { progress, under_way } = &mut *self.lock();
+        under_way.retain(|record| record.index != index);
+        progress.finished(index, succeeded);
     }
 }
 
@@ -120,19 +185,21 @@ impl Recipe {
             .standing
             .clone()
             .and_then(|standing| Progress::resume(batch, limit, standing));
-        let progress = SharedProgress {
-            progress: Arc::new(Mutex::new(resumed.unwrap_or_else(|| Progress::new(batch, limit)))),
-            event: invocation.event.clone().unwrap_or_default(),
-            context: context.clone(),
-        };
+        let progress = resumed.unwrap_or_else(|| Progress::new(batch, limit));
+        let progress = SharedProgress::new(progress, invocation);
         responder.set_progress(progress.clone());
         let mut running = FuturesUnordered::new();
         let mut deadlines = Deadlines::new(context.deadline.instant);
         loop {
-            while let Some(index) = self.start_record(&progress, context.deadline.instant) {
+            let mut output = self.sandboxes.output();
+            while let Some(index) = progress.start(&output) {
                 deadlines.begin(index, self.behaviour.timeout);
-                let record: Pin<Box<dyn Future<Output = _> + Send + '_>> =
-                    Box::pin(async move { (index, self.run_record(batch, index, context, responder).await) });
+                let output = std::mem::replace(&mut output, self.sandboxes.output());
+                let record = async move {
+                    let succeeded = self.run_record(batch, index, context, responder, &output).await;
+                    (index, succeeded)
+                };
+                let record: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(record);
                 running.push(record);
             }
             watched.move_to(deadlines.next());
@@ -140,7 +207,7 @@ impl Recipe {
                 break;
             };
             deadlines.end(index);
-            progress.lock().finished(index, succeeded);
+            progress.finished(index, succeeded);
         }
         // Not before the last answer is in: an expired record must not be taken for one that is still under way.
         watched.move_to(context.deadline.instant);
@@ -157,25 +224,22 @@ impl Recipe {
         Answer::Whole(answer)
     }
 
-    /// The next record that may run, if there is time for it.
-    fn start_record(&self, progress: &SharedProgress, deadline: Instant) -> Option<usize> {
-        let mut progress = progress.lock();
-        if Instant::now() >= deadline {
-            progress.give_up();
-        }
-        progress.start()
-    }
-
-    async fn run_record(&self, batch: &Batch, index: usize, context: &Context, responder: &Responder) -> bool {
+    async fn run_record(
+        &self,
+        batch: &Batch,
+        index: usize,
+        context: &Context,
+        responder: &Responder,
+        output: &Arc<Output>,
+    ) -> bool {
         let identifier = batch.identifier(index);
         let event = batch.event(index);
-        let output = self.sandboxes.output();
         output.begin(Origin {
             request_id: Some(context.request_id.clone()),
             tenant_id: context.tenant_id.clone(),
         });
         let outcome = async {
-            let mut instance = self.start(&output).await?;
+            let mut instance = self.start(output).await?;
             let call = self.call(&event, context, ResponseMode::Buffered, responder);
             instance.call(&call).await
         };

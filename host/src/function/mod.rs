@@ -3,7 +3,7 @@
 mod batch;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use batch::SharedProgress;
 use bytes::Bytes;
@@ -94,6 +94,18 @@ enum Slot {
     Spent(Box<Instance>),
     /// The last attempt to start one failed.
     Failed(StartError),
+}
+
+/// The error of a guest that has run since then and will not be waited for any longer. Writes out what it has written.
+pub fn overrun(since: Instant, output: Option<&Output>) -> FunctionError {
+    let last_output = output.map_or_else(String::new, |output| {
+        output.flush();
+        output.last_words()
+    });
+    FunctionError::DeadlineExceeded {
+        ran_for: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        last_output,
+    }
 }
 
 /// A tenant id, or its absence: events without one share instances with each other only.

@@ -26,6 +26,14 @@ impl Methods {
             Self::Several(known) => known.iter().any(|known| known.as_str() == method),
         }
     }
+
+    /// The methods, in capitals.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::One(method) => vec![method.as_str()],
+            Self::Several(methods) => methods.iter().map(Method::as_str).collect(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Methods {
@@ -62,6 +70,7 @@ written!(ArnPattern, PathPattern, Source);
 /// A path with places for segments. It is compared with a path as it stands in the event, nothing decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
+    text: String,
     segments: Vec<Segment>,
     /// Whether one or more segments may follow.
     has_rest: bool,
@@ -74,6 +83,11 @@ enum Segment {
 }
 
 impl PathPattern {
+    /// The pattern as it stands in the file.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether a path is of this form: literal segments equal, and each place filled by a segment that is not empty.
     pub fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else {
@@ -122,6 +136,7 @@ impl Written for PathPattern {
         let is_repeated = |(index, name)| names[..index].contains(name);
         let names_are_good = names.iter().all(is_name) && !names.iter().enumerate().any(is_repeated);
         names_are_good.then_some(Self {
+            text: text.to_owned(),
             segments,
             has_rest: rest.is_some(),
         })
@@ -143,6 +158,11 @@ pub struct ArnPattern(String);
 const ARN_PARTS: usize = 6;
 
 impl ArnPattern {
+    /// The pattern as it stands in the file.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether an ARN is of this form.
     pub fn matches(&self, arn: &str) -> bool {
         let known: Vec<&str> = self.0.splitn(ARN_PARTS, ':').collect();

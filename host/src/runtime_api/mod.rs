@@ -11,7 +11,7 @@ mod wire;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use crate::error::{ErrorReport, FunctionError};
 use crate::function::SharedProgress;
 use crate::handover::InterruptedBatch;
 use crate::invocation::{Context, Deadline, DeadlineHeader, DeadlinePolicy, Invocation};
+use crate::pieces::Pieces;
 
 /// How long `/next` is retried while the API cannot be reached or answers nonsense.
 const NEXT_PATIENCE: Duration = Duration::from_secs(3);
@@ -563,28 +564,13 @@ fn body(bytes: Vec<u8>) -> Full<Bytes> {
 
 /// The whole body, or `None` if it is larger than `limit` bytes.
 async fn read_up_to(mut body: Incoming, limit: u64) -> Result<Option<Bytes>, hyper::Error> {
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    let mut size = 0;
+    let mut all = Pieces::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        size += data.len() as u64;
-        if size > limit {
+        all.push(data);
+        if all.size() as u64 > limit {
             return Ok(None);
         }
-        // Small events arrive in one piece, which is then passed on as it is.
-        match (&first, rest.is_empty()) {
-            (None, true) => first = Some(data),
-            (Some(start), true) => {
-                rest.extend_from_slice(start);
-                rest.extend_from_slice(&data);
-            }
-            (_, false) => rest.extend_from_slice(&data),
-        }
     }
-    Ok(Some(if rest.is_empty() {
-        first.unwrap_or_default()
-    } else {
-        rest.freeze()
-    }))
+    Ok(Some(all.into_bytes()))
 }

@@ -6,7 +6,7 @@ mod stream;
 
 use std::pin::{Pin, pin};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -24,6 +24,7 @@ use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
 use crate::events::{
     Envelope, HttpEvent, LambdaContext, Refusal, envelope, has_body, pass_through, pass_through_answer,
 };
+use crate::pieces::Pieces;
 use crate::runtime_api::{Answer, Responder};
 use crate::sandbox::State;
 
@@ -186,10 +187,14 @@ async fn call_0_2(
             if answer.is_err() || is_unfinished {
                 return Err(error);
             }
+            let when = match ending.is_over() {
+                true => "after its response was complete; the response stands",
+                false => "when nobody took any more of its response",
+            };
             error!(
                 error_type = error.report().error_type,
                 error_message = error.to_string(),
-                "the guest failed after its response was complete; the response stands"
+                "the guest failed {when}"
             );
             store.data_mut().abandon_resources();
             answer
@@ -364,27 +369,14 @@ async fn discard(mut body: UnsyncBoxBody<Bytes, Error>) -> Bytes {
 
 /// The whole body; of one that is larger than any answer, just enough to show it.
 async fn collect(mut body: UnsyncBoxBody<Bytes, Error>) -> Result<Bytes, FunctionError> {
-    let mut first: Option<Bytes> = None;
-    let mut all = BytesMut::new();
+    let mut all = Pieces::default();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| FunctionError::InvalidResponse(format!("its body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        // Most bodies arrive in one piece, which is then passed on as it is.
-        match (&mut first, all.is_empty()) {
-            (None, true) => first = Some(data),
-            (Some(start), true) => {
-                all.extend_from_slice(start);
-                all.extend_from_slice(&data);
-            }
-            (_, false) => all.extend_from_slice(&data),
-        }
-        if all.len() > MAX_RESPONSE_BYTES {
+        all.push(data);
+        if all.size() > MAX_RESPONSE_BYTES {
             break;
         }
     }
-    Ok(if all.is_empty() {
-        first.unwrap_or_default()
-    } else {
-        all.freeze()
-    })
+    Ok(all.into_bytes())
 }

@@ -99,6 +99,11 @@ fn records_that_overrun_their_timeout_fail_alone_and_the_others_run_once() {
             .find(|line| is_about(line))
             .unwrap_or_else(|| panic!("{id}: {:?}", trace.0));
         assert_eq!(field(line, "errorType"), Some("Runtime.DeadlineExceeded"), "{line}");
+        let last_output = format!("last output: begin {id} ");
+        assert!(
+            line.contains("still running after 1s") && line.contains(&last_output),
+            "{line}"
+        );
     }
     assert_eq!(
         failures(&served.ask(Event::new("next", messages(&[("b", "ok")])))),
@@ -184,6 +189,47 @@ fn a_batch_of_endless_records_is_answered_before_the_deadline_all_the_same() {
         [""; 0]
     );
     assert_eq!(served.host.pid(), pid);
+}
+
+#[test]
+fn a_batch_for_which_the_process_is_not_ready_again_in_time_is_answered_with_what_was_done() {
+    // To compile the component for each of them takes longer than the batch has left.
+    let names = (0..20).map(|index| format!("f{index}")).collect::<Vec<_>>();
+    let functions = names
+        .iter()
+        .map(|name| format!("[functions.{name}]\ncomponent = 'record'\n[[routes]]\nfunction = '{name}'\n"));
+    let manifest = "[defaults]\nbatch = 'record'\ntimeout = '500ms'\n".to_owned() + &functions.collect::<String>();
+    let task_root = TaskRoot::new()
+        .with("record.wasm", guests::RECORD)
+        .with_content("orlop.toml", manifest);
+    let lambda = FakeRuntimeApi::start();
+    let host = Host::orlop(&lambda)
+        .task_root(&task_root)
+        .function(128)
+        .env(MARGIN.0, MARGIN.1)
+        .start();
+    let served = Served::of(lambda, host, task_root);
+    let pid = served.host.pid();
+    served.lambda.wait_for_next();
+
+    let records = messages(&[("a", "ok"), ("b", "spin"), ("c", "ok")]);
+    let timeout = Duration::from_millis(1700);
+    let sent = Instant::now();
+    let answer = served.ask(Event::new("event", records).due_in(timeout));
+    assert!(sent.elapsed() < timeout, "answered after {:?}", sent.elapsed());
+    assert_eq!(failures(&answer), ["b", "c"]);
+    let trace = Trace::of(&served.host, "event");
+    assert!(
+        trace.0.iter().any(|line| line.contains("was not ready again")),
+        "{:?}",
+        trace.0
+    );
+    let next = Event::new("next", messages(&[("a", "ok")])).due_in(Duration::from_secs(60));
+    assert_eq!(failures(&served.ask(next)), [""; 0]);
+    assert_eq!(served.host.pid(), pid);
+    served
+        .host
+        .wait_for_log(|line| line.contains("ready") && line.contains("restarts=2"));
 }
 
 #[test]

@@ -6,19 +6,24 @@ mod settings;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use orlop_tests::{Answer, Event, FakeRuntimeApi, Host, TaskRoot, examples, guests, text};
+use orlop_tests::{Answer, Event, FakeRuntimeApi, Served, TaskRoot, examples, guests, text};
 use serde_json::{Value, json};
 
 const END: Duration = Duration::from_secs(5);
 
 /// A running process of many functions.
-struct Deployed {
-    lambda: FakeRuntimeApi,
-    host: Host,
-    task_root: TaskRoot,
+struct Deployed(Served);
+
+impl Deref for Deployed {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
+    }
 }
 
 impl Deployed {
@@ -27,39 +32,16 @@ impl Deployed {
     }
 
     fn with(task_root: TaskRoot, handler: Option<&str>, variables: &[(&str, &str)]) -> Self {
-        let lambda = FakeRuntimeApi::start();
-        let mut host = Host::bootstrap(&lambda).task_root(&task_root).function(128);
-        if let Some(handler) = handler {
-            host = host.handler(handler);
-        }
-        for (name, value) in variables {
-            host = host.env(name, value);
-        }
-        let host = host.start();
-        Self {
-            lambda,
-            host,
+        Self(Served::in_task_root(
+            FakeRuntimeApi::start(),
             task_root,
-        }
+            handler,
+            variables,
+        ))
     }
 
     fn ask(&self, id: &str, event: impl Into<Vec<u8>>) -> Answer {
-        self.lambda.send(Event::new(id, event));
-        self.lambda.wait_for_answer(id)
-    }
-
-    #[track_caller]
-    fn answer(&self, id: &str, event: impl Into<Vec<u8>>) -> Value {
-        let answer = self.ask(id, event);
-        assert!(!answer.is_error, "{id}: {}", answer.text());
-        answer.json()
-    }
-
-    #[track_caller]
-    fn failure(&self, id: &str, event: impl Into<Vec<u8>>) -> Value {
-        let answer = self.ask(id, event);
-        assert!(answer.is_error, "{id}: {}", answer.text());
-        answer.json()
+        self.0.ask(Event::new(id, event))
     }
 
     /// The name that the chosen function has in its environment.

@@ -123,6 +123,21 @@ fn a_slow_reader_holds_the_guest_back() {
     }
 }
 
+// Statements 58 and 64.
+#[test]
+fn an_overrun_that_is_read_slowly_ends_with_its_trailers_all_the_same() {
+    for world in WORLDS {
+        let lambda = FakeRuntimeApi::builder()
+            .upload_bytes_per_second(1 << 20)
+            .patience(LONG)
+            .start();
+        let served = world.served_with(lambda, &[("ORLOP_TIMEOUT", "1s")]);
+        let answer = served.ask(world.event("a", &["bytes 200000000"]).due_in(LONG));
+        assert_eq!(text(&error_of(&answer), "errorType"), "Runtime.DeadlineExceeded");
+        assert_serves_on(&served, world);
+    }
+}
+
 // Statement 64.
 #[test]
 fn memory_does_not_grow_with_the_stream() {
@@ -161,6 +176,28 @@ fn an_early_refusal_stops_the_guest_and_the_next_event_is_served() {
             assert!(log.contains("ERROR"), "{log}");
         }
     }
+}
+
+// Statement 65.
+#[test]
+fn a_trap_after_an_early_refusal_is_not_said_to_leave_a_response() {
+    let world = World::Http;
+    let served = world.served();
+    let whole = world.prelude_bytes() + "one".len();
+    served.lambda.on_response(Reply::status(410).within_the_body(whole));
+    served
+        .lambda
+        .send(world.event("a", &["write one", "sleep 500", "panic"]).due_in(LONG));
+    let line = served.host.wait_for_log(|line| line.contains("the guest failed"));
+    assert!(
+        line.contains("nobody took any more") && line.contains("Runtime.GuestTrap"),
+        "{line}"
+    );
+    served
+        .host
+        .wait_for_log(|line| line.contains("did not take the answer"));
+    assert_serves_on(&served, world);
+    assert_nothing_at_error(&served.lambda);
 }
 
 // Statement 65.

@@ -19,6 +19,7 @@ pub(super) struct Ending(Arc<Mutex<State>>);
 struct State {
     guest: Guest,
     has_body: bool,
+    is_over: bool,
     is_cut: bool,
     waker: Option<Waker>,
 }
@@ -56,6 +57,11 @@ impl Ending {
         self.lock().has_body
     }
 
+    /// Whether somebody has taken all of the body, to the end that the guest gave it.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
     /// Whether the guest's end was the body's.
     pub(super) fn is_cut(&self) -> bool {
         self.lock().is_cut
@@ -85,6 +91,7 @@ impl Body for EndingBody {
         )));
         let frame = frame.poll(context);
         if frame.is_ready() {
+            state.is_over |= matches!(frame, Poll::Ready(None));
             return frame;
         }
         match state.guest {
