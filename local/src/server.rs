@@ -1,7 +1,7 @@
 //! The HTTP/1.1 server that all rooms of the local platform stand behind.
 //!
-//! hyper refuses what cannot be read in one way only: differing content lengths, folded headers, control characters. A request
-//! that carries a length and a transfer encoding is read by its encoding, and is the last of its connection.
+//! hyper refuses what cannot be read in one way only: differing content lengths, folded headers, control characters. A
+//! request that carries a length and a transfer encoding is read by its encoding, and is the last of its connection.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,6 +29,9 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may pause within the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of a body that is too large is taken. A connection closed before would be reset, and a client that is
+/// still sending might not see why.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a connection is buffered, and with that the most bytes of a request's head.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
 /// How long to wait after the system would not accept, as it does when it is out of file descriptors.
@@ -36,7 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A request as rooms get it. Its extensions hold a [`Peer`] and a [`Local`].
 pub type Request = http::Request<Incoming>;
-/// The body of an answer. One that fails breaks the connection off, so that the client does not take a part for the whole.
+/// The body of an answer. One that fails breaks the connection off, so that the client does not take a part for the
+/// whole.
 pub type Body = BoxBody<Bytes, BrokenOff>;
 /// An answer.
 pub type Response = http::Response<Body>;
@@ -202,9 +206,10 @@ fn refuse_host(request: &Request) -> Option<Response> {
 ///
 /// # Errors
 ///
-/// [`ReadError`], for a body that announces its size before any of it is read. Answers to these should close the connection.
+/// [`ReadError`]. Answers to these should close the connection.
 pub async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        discard(body).await;
         return Err(ReadError::TooLarge { limit });
     }
     let mut whole = BytesMut::new();
@@ -217,14 +222,21 @@ pub async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, ReadError> 
         // Trailers of a request have no meaning here.
         let Ok(piece) = frame.into_data() else { continue };
         if whole.len() + piece.len() > limit {
+            discard(body).await;
             return Err(ReadError::TooLarge { limit });
         }
         whole.extend_from_slice(&piece);
     }
 }
 
+async fn discard(mut body: Incoming) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // What is left then is left to the connection's end.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
+}
+
 /// A body that is there already.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
+pub fn full<B: Into<Bytes>>(bytes: B) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
@@ -238,9 +250,9 @@ pub fn respond(status: StatusCode, content_type: &'static str, body: impl Into<B
     response
 }
 
-/// Whether a request comes from this machine's own programs and pages, as far as it says so: `Host` is a name of the loopback
-/// interface or the address connected to, which is not so after DNS rebinding, and no browser says that a page of another place
-/// has sent it. Requests of others should be answered with [`forbidden`].
+/// Whether a request comes from this machine's own programs and pages, as far as it says so: `Host` is a name of the
+/// loopback interface or the address connected to, which is not so after DNS rebinding, and no browser says that a page
+/// of another place has sent it. Requests of others should be answered with [`forbidden`].
 pub fn is_local(request: &request::Parts) -> bool {
     let own = request.extensions.get::<Local>().map(|Local(address)| *address);
     names_this_machine(&request.headers, own) && is_of_own_origin(&request.headers)
