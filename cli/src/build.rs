@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Say nothing but errors
+    /// Say nothing but warnings and errors
     #[arg(short, long)]
     quiet: bool,
 }
@@ -60,6 +60,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let built = project.build_into(&task_root, target, &[], &progress)?;
     if !quiet {
         report(&built, target, started);
+    }
+    for function in built.missing() {
+        eprintln!("warning: orlop.toml has a function {function}, whose component is not made here");
     }
     Ok(ExitCode::SUCCESS)
 }

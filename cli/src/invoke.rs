@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     verbose: bool,
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let timeout = humantime::parse_duration(text).map_err(|_| "give a duration such as 3s or 500ms".to_owned())?;
     let is_possible = timeout >= Duration::from_millis(10) && timeout <= Duration::from_secs(900);
     if is_possible {
@@ -67,7 +67,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err("give NAME=VALUE".to_owned()),

@@ -3,6 +3,7 @@
 mod build;
 mod compile;
 mod component;
+mod dev;
 mod inspect;
 mod invoke;
 mod mistake;
@@ -40,6 +41,7 @@ Exit codes:
 enum Command {
     New(new::Arguments),
     Build(build::Arguments),
+    Dev(Box<dev::Arguments>),
     Invoke(invoke::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
+        Command::Dev(arguments) => dev::run(&arguments),
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -28,12 +28,15 @@ impl Mistake {
 
     /// Prints it and gives the exit code for it.
     pub(crate) fn tell(&self) -> ExitCode {
-        eprintln!(
-            "error: {}\nhelp: {}",
-            one_line(&format!("{:#}", self.error)),
-            one_line(&self.help)
-        );
+        eprintln!("{self}");
         ExitCode::from(2)
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = one_line(&format!("{:#}", self.error));
+        write!(formatter, "error: {error}\nhelp: {}", one_line(&self.help))
     }
 }
 

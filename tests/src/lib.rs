@@ -4,6 +4,7 @@
 //! Nothing here links the host: it is run as the binary that ships. Waiting is for a condition, never for a time, and
 //! every wait that expires panics with all that was seen until then.
 
+pub mod browser;
 pub mod caller;
 pub mod component;
 pub mod emulator;
@@ -16,10 +17,12 @@ pub mod http_server;
 pub mod image;
 pub mod moto;
 pub mod process;
+pub mod queue_server;
 pub mod served;
 pub mod stock;
 pub mod tools;
 
+pub use browser::Browser;
 pub use caller::Caller;
 pub use component::Component;
 pub use emulator::Emulator;
@@ -28,4 +31,5 @@ pub use host::{Host, TaskRoot, bootstrap, compile, compile_with, orlop};
 pub use http_server::HttpServer;
 pub use moto::Moto;
 pub use process::{Process, Signal};
+pub use queue_server::QueueServer;
 pub use served::{Served, text};

@@ -23,6 +23,15 @@ pub const MOTO_VERSION: &str = "5.2.5";
 /// The version of `cfn-lint`, which checks templates of CloudFormation.
 pub const CFN_LINT_VERSION: &str = "1.58.0";
 
+/// The version of the AWS CLI.
+pub const AWS_CLI_VERSION: &str = "1.46.3";
+
+/// The version of `boto3`, AWS's SDK for Python; one that shares its core with the AWS CLI.
+pub const BOTO3_VERSION: &str = "1.44.5";
+
+/// The version of `awslambdaric`, AWS's runtime interface client for Python.
+pub const AWSLAMBDARIC_VERSION: &str = "4.2.2";
+
 /// What a build with cargo needs; for the message of one that failed.
 pub(crate) const NEEDS_REGISTRY: &str = "cargo with access to its registry";
 
@@ -177,19 +186,89 @@ pub fn cfn_lint() -> Command {
 
 /// A program of these packages; they are installed together, because one needs the other.
 fn of_python(program: &str) -> Command {
-    let packages = cache().join(format!("moto-{MOTO_VERSION}-cfn-lint-{CFN_LINT_VERSION}"));
-    install(&packages, "moto and cfn-lint", |scratch| {
+    let folder = python_packages(
+        &format!("moto-{MOTO_VERSION}-cfn-lint-{CFN_LINT_VERSION}"),
+        &[
+            &format!("moto[server]=={MOTO_VERSION}"),
+            &format!("cfn-lint=={CFN_LINT_VERSION}"),
+        ],
+    );
+    python_program(&folder, program)
+}
+
+/// The AWS CLI, without credentials and without the user's settings.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn aws_cli() -> Command {
+    aws_client(|packages| python_program(packages, "aws"))
+}
+
+/// Python with `boto3`, without credentials and without the user's settings.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn python_with_boto3() -> Command {
+    aws_client(|packages| {
+        let mut python = Command::new("python3");
+        python.env("PYTHONPATH", packages);
+        python
+    })
+}
+
+/// A folder for `PYTHONPATH` with AWS's runtime interface client for Python.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn awslambdaric() -> PathBuf {
+    let version = AWSLAMBDARIC_VERSION;
+    python_packages(
+        &format!("awslambdaric-{version}"),
+        &[&format!("awslambdaric=={version}")],
+    )
+}
+
+fn aws_client(command: impl FnOnce(&Path) -> Command) -> Command {
+    let packages = python_packages(
+        &format!("awscli-{AWS_CLI_VERSION}-boto3-{BOTO3_VERSION}"),
+        &[
+            &format!("awscli=={AWS_CLI_VERSION}"),
+            &format!("boto3=={BOTO3_VERSION}"),
+        ],
+    );
+    let mut command = command(&packages);
+    command
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ACCESS_KEY_ID", "none")
+        .env("AWS_SECRET_ACCESS_KEY", "none")
+        .env("AWS_DEFAULT_REGION", "us-east-1");
+    command
+}
+
+/// Installs packages from PyPI into a folder of the cache, which is returned.
+fn python_packages(folder: &str, packages: &[&str]) -> PathBuf {
+    let path = cache().join(folder);
+    install(&path, &packages.join(" and "), |scratch| {
         let fresh = scratch.join("packages");
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&fresh);
-        pip.arg(format!("moto[server]=={MOTO_VERSION}"))
-            .arg(format!("cfn-lint=={CFN_LINT_VERSION}"));
+        pip.args(["-m", "pip", "install", "--quiet", "--target"])
+            .arg(&fresh)
+            .args(packages);
         run(
             pip,
             "python3 with pip and access to PyPI; on Debian: apt-get install python3-pip",
         );
-        fs::rename(fresh, &packages).expect("a folder can be renamed within the cache");
+        fs::rename(fresh, &path).expect("a folder can be renamed within the cache");
     });
+    path
+}
+
+fn python_program(packages: &Path, program: &str) -> Command {
     let mut command = Command::new(packages.join("bin").join(program));
     command.env("PYTHONPATH", packages);
     command

@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     refuse_what_is_there(path)?;
     make(&folder, name, *template).map_err(|error| cannot_make(path, &error))?;
     eprintln!(
-        "made {} from the template {}\n\n  cd {0}\n  cargo test\n  orlop invoke . -e {}\n  orlop build",
+        "made {} from the template {}\n\n  cd {0}\n  cargo test\n  orlop invoke . -e {}\n  orlop dev\n  orlop build",
         path.display(),
         template.name(),
         template.first_event()

@@ -5,81 +5,14 @@ use crate::mistake::Mistake;
 /// A Lambda function's name is not longer.
 const LONGEST: usize = 64;
 
-/// Names that cargo, the compiler or a template has another use for.
-const TAKEN: [&str; 69] = [
-    // Folders of cargo's in a target directory, and crates that are always there.
-    "alloc",
-    "build",
-    "core",
-    "deps",
-    "examples",
-    "incremental",
-    "proc_macro",
-    "proc-macro",
-    "std",
-    "test",
-    // Dependencies of the templates.
-    "orlop-sdk",
-    "orlop_sdk",
-    "orlop-sdk-macros",
-    "serde",
-    "serde_json",
-    "wstd",
-    // The language's words.
-    "Self",
-    "abstract",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "const",
-    "continue",
-    "crate",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "extern",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "gen",
-    "if",
-    "impl",
-    "in",
-    "let",
-    "loop",
-    "macro",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "override",
-    "priv",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "struct",
-    "super",
-    "trait",
-    "true",
-    "try",
-    "type",
-    "typeof",
-    "unsafe",
-    "unsized",
-    "use",
-    "virtual",
-    "where",
-    "while",
-    "yield",
-    "_",
-];
+/// Folders of cargo's in a target directory, and crates that are always there.
+const OF_CARGO: &str = "alloc build core deps examples incremental proc_macro proc-macro std test";
+/// Dependencies of the templates.
+const OF_TEMPLATES: &str = "orlop-sdk orlop_sdk orlop-sdk-macros serde serde_json wstd";
+/// The language's words.
+const OF_RUST: &str = "Self abstract as async await become box break const continue crate do dyn else enum extern false \
+                       final fn for gen if impl in let loop macro match mod move mut override priv pub ref return self \
+                       static struct super trait true try type typeof unsafe unsized use virtual where while yield";
 
 /// Refuses a name that no project can have.
 pub(super) fn check(name: &str) -> Result<(), Mistake> {
@@ -99,7 +32,10 @@ pub(super) fn check(name: &str) -> Result<(), Mistake> {
     if name.len() > LONGEST {
         return refused(&format!("it is longer than {LONGEST} characters"));
     }
-    if TAKEN.contains(&name) {
+    let mut taken = [OF_CARGO, OF_TEMPLATES, OF_RUST]
+        .into_iter()
+        .flat_map(str::split_whitespace);
+    if taken.any(|taken| taken == name) {
         return refused("that name is taken by Rust, cargo or a dependency");
     }
     Ok(())

@@ -24,6 +24,7 @@ pub(crate) struct Built {
     task_root: PathBuf,
     components: Vec<Component>,
     functions: Vec<String>,
+    missing: Vec<String>,
     /// Keeps the folder until the last clone goes.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -57,6 +58,11 @@ impl Built {
         &self.functions
     }
 
+    /// The functions of `orlop.toml` whose components are not here.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
     /// Fills a task root. One process at a time does so.
     pub(super) fn make(
         project: &Project,
@@ -84,11 +90,12 @@ impl Built {
         if project.owns(task_root) {
             remove_others(project, task_root, &components);
         }
-        let functions = functions(&manifest, &components);
+        let (functions, missing) = functions(&manifest, &components);
         Ok(Self {
             task_root: task_root.to_owned(),
             components,
             functions,
+            missing,
             _temporary: None,
         })
     }
@@ -109,17 +116,21 @@ impl Built {
     }
 }
 
-/// The functions of the file whose components are there; without any, every component is one.
-fn functions(manifest: &Manifest, components: &[Component]) -> Vec<String> {
+/// The functions of the file whose components are there, and the others; without any, every component is a function.
+fn functions(manifest: &Manifest, components: &[Component]) -> (Vec<String>, Vec<String>) {
     let is_there = |name: &str| components.iter().any(|component| component.name == name);
-    let named = manifest.functions.iter().filter(|(name, function)| {
+    let names = manifest.functions.iter().map(|(name, function)| {
         let component = function.component.as_ref().unwrap_or(name).as_str();
-        is_there(without_extension(component))
+        (name.as_str().to_owned(), is_there(without_extension(component)))
     });
-    let named: Vec<String> = named.map(|(name, _)| name.as_str().to_owned()).collect();
-    match named.is_empty() {
-        true => components.iter().map(|component| component.name.clone()).collect(),
-        false => named,
+    let (present, missing): (Vec<_>, Vec<_>) = names.partition(|(_, is_there)| *is_there);
+    let names = |functions: Vec<(String, bool)>| functions.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    match present.is_empty() {
+        true => (
+            components.iter().map(|component| component.name.clone()).collect(),
+            names(missing),
+        ),
+        false => (names(present), names(missing)),
     }
 }
 

@@ -3,6 +3,8 @@
 mod built;
 mod cargo;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,11 +82,6 @@ impl Project {
     /// The `orlop.toml`, if there is one now.
     pub(crate) fn manifest(&self) -> Option<PathBuf> {
         Some(self.folder.join(manifest::FILE_NAME)).filter(|path| path.is_file())
-    }
-
-    /// The `Cargo.toml` of a crate.
-    pub(crate) fn cargo_manifest(&self) -> Option<&Path> {
-        self.crates.first().map(|found| found.manifest.as_path())
     }
 
     /// Whether there are artifacts alone.

@@ -1,7 +1,6 @@
 //! SQS's actions: from the JSON of a request to what it does, and to the JSON of its answer.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -420,7 +419,10 @@ impl Request<'_> {
             Ok((successful, failed))
         };
         let (successful, failed) = self.queues.act(all).await?;
-        Ok(json!({ "Successful": successful, "Failed": failed }))
+        // SQS leaves out the list that is empty.
+        let lists = [("Successful", successful), ("Failed", failed)].into_iter();
+        let lists = lists.filter(|(_, list)| !list.is_empty());
+        Ok(lists.map(|(name, list)| (name.to_owned(), Value::from(list))).collect())
     }
 }
 

@@ -238,3 +238,57 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(data_type: &str, text: Option<&str>, bytes: Option<&str>) -> Attribute {
+        Attribute {
+            data_type: data_type.to_owned(),
+            string_value: text.map(str::to_owned),
+            binary_value: bytes.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_digest_of_attributes_goes_by_name_type_and_value_with_their_lengths() {
+        let attributes = BTreeMap::from([
+            ("b".to_owned(), attribute("Binary", None, Some("AP8="))),
+            ("a".to_owned(), attribute("Number.int", Some("42"), None)),
+        ]);
+        let laid_out =
+            b"\0\0\0\x01a\0\0\0\x0aNumber.int\x01\0\0\0\x0242\0\0\0\x01b\0\0\0\x06Binary\x02\0\0\0\x02\0\xff";
+        assert_eq!(
+            attributes_digest(&attributes),
+            Some(hexadecimal(&Md5::digest(laid_out)))
+        );
+        assert_eq!(attributes_digest(&BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn the_size_of_a_message_counts_bytes_of_body_names_types_and_decoded_values() {
+        let attributes = BTreeMap::from([("n".to_owned(), attribute("Binary", None, Some("AP8=")))]);
+        assert_eq!(size("\u{e9}", &attributes), 2 + 1 + 6 + 2);
+    }
+
+    #[test]
+    fn only_the_characters_of_xml_may_be_in_a_body() {
+        for allowed in ["\t\n\r ", "\u{d7ff}\u{e000}\u{fffd}\u{10000}\u{10ffff}", "\u{7f}\u{85}"] {
+            assert_eq!(check_body(allowed), Ok(()));
+        }
+        for refused in ["\0", "\u{1f}", "\u{fffe}", "\u{ffff}"] {
+            assert_eq!(check_body(refused).unwrap_err().code, Code::InvalidMessageContents);
+        }
+    }
+
+    #[test]
+    fn numbers_have_up_to_38_digits() {
+        for number in ["0", "-1.5e-3", &"9".repeat(38)] {
+            assert!(is_number(number), "{number}");
+        }
+        for other in ["", "x", "inf", "NaN", "1e999", "--1", "0x1", &"9".repeat(39)] {
+            assert!(!is_number(other), "{other}");
+        }
+    }
+}

@@ -99,9 +99,9 @@ impl Fifo {
         visible.take(limit).collect()
     }
 
-    /// The message that was sent with that deduplication id within the last five minutes.
-    pub(super) fn original(&self, key: &str, now: Moment) -> Option<&Original> {
-        self.originals.get(key).filter(|original| original.until > now)
+    /// The message that was sent with that deduplication id within the five minutes before the last [`Self::forget`].
+    pub(super) fn original(&self, key: &str) -> Option<&Original> {
+        self.originals.get(key)
     }
 
     pub(super) fn remember(&mut self, key: String, original: Original) {
@@ -109,7 +109,7 @@ impl Fifo {
         self.originals.insert(key, original);
     }
 
-    /// Forgets deduplication ids that do not count any more, and returns their keys.
+    /// Forgets attempts and deduplication ids that do not count any more, and returns the keys of the latter.
     pub(super) fn forget(&mut self, now: Moment) -> Vec<String> {
         let mut forgotten = Vec::new();
         while let Some((_, key)) = self.endings.pop_front_if(|(until, _)| *until <= now) {
@@ -126,8 +126,8 @@ impl Fifo {
     }
 
     /// What an attempt was given, if all of it is still as the attempt left it.
-    pub(super) fn repetition(&self, attempt: &str, messages: &Messages, now: Moment) -> Option<Vec<Number>> {
-        let attempt = self.attempts.get(attempt).filter(|attempt| attempt.until > now)?;
+    pub(super) fn repetition(&self, attempt: &str, messages: &Messages) -> Option<Vec<Number>> {
+        let attempt = self.attempts.get(attempt)?;
         let is_unchanged = |(number, receives): &(Number, u32)| {
             let message = messages.get(*number);
             messages.is_in_flight(*number) && message.is_some_and(|message| message.standing.receives == *receives)

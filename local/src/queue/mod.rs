@@ -20,10 +20,12 @@ mod selection;
 mod sending;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -277,29 +279,30 @@ impl Queues {
     async fn start_move(&self, source: &str, destination: Option<&str>, rate: Option<u32>) -> Result<String, Error> {
         let start = |state: &mut State, now| {
             let handle = state.start_move(source, destination, rate, now)?;
-            if rate.is_none() {
-                state.go_on_moving(&handle, usize::MAX, now);
+            match rate {
+                None => {
+                    state.go_on_moving(&handle, usize::MAX, now);
+                }
+                // Here, so that a task that was begun goes on even if nobody waits for the answer.
+                Some(rate) => {
+                    tokio::spawn(go_on_moving(Arc::downgrade(&self.inner), handle.clone(), rate));
+                }
             }
             Ok(handle)
         };
-        let handle = self.act(start).await?;
-        if let Some(rate) = rate {
-            let (inner, handle) = (Arc::downgrade(&self.inner), handle.clone());
-            tokio::spawn(async move {
-                // Ends with the task, and with the queues.
-                while let Some(queues) = inner.upgrade().map(|inner| Self { inner }) {
-                    let limit = usize::try_from(rate).unwrap_or(usize::MAX);
-                    let more = queues
-                        .act(|state, now| Ok(state.go_on_moving(&handle, limit, now)))
-                        .await;
-                    if !matches!(more, Ok(true)) {
-                        break;
-                    }
-                    drop(queues);
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            });
+        self.act(start).await
+    }
+}
+
+/// Moves so many messages a second, until the task or the queues end.
+async fn go_on_moving(inner: Weak<Inner>, handle: String, rate: u32) {
+    let limit = usize::try_from(rate).unwrap_or(usize::MAX);
+    while let Some(queues) = inner.upgrade().map(|inner| Queues { inner }) {
+        let more = queues.act(|state, now| Ok(state.go_on_moving(&handle, limit, now)));
+        if !matches!(more.await, Ok(true)) {
+            break;
         }
-        Ok(handle)
+        drop(queues);
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

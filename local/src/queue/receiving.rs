@@ -78,7 +78,7 @@ impl State {
         let visibility = wanted.visibility.unwrap_or(queue.attributes.visibility);
         let attempt = wanted.attempt.as_deref();
         let repetition = match (&queue.fifo, attempt) {
-            (Some(fifo), Some(attempt)) => fifo.repetition(attempt, &queue.messages, now),
+            (Some(fifo), Some(attempt)) => fifo.repetition(attempt, &queue.messages),
             (Some(_), None) | (None, None) => None,
             (None, Some(attempt)) => {
                 return Err(Error::value(

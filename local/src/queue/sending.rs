@@ -186,7 +186,7 @@ impl State {
         let (queue, _) = self.open(name, now)?;
         let delay_of_queue = queue.attributes.delay;
         let (content, delay, key) = outgoing.check(&queue.attributes)?;
-        let original = |key| queue.fifo.as_ref()?.original(key, now);
+        let original = |key| queue.fifo.as_ref()?.original(key);
         if let Some(original) = key.as_deref().and_then(original) {
             let sent = Sent::new(&content, Some(original.number));
             let message_id = original.id.clone();

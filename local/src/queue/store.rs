@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -183,14 +185,10 @@ impl Drop for Writer {
 
 fn prepare(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction.open_table(QUEUES)?;
-    transaction.open_table(CONTENTS)?;
-    transaction.open_table(PLACES)?;
-    transaction.open_table(ORIGINALS)?;
     {
-        let mut numbers = transaction.open_table(NUMBERS)?;
-        if numbers.get("format")?.is_none() {
-            numbers.insert("format", FORMAT)?;
+        let mut tables = Tables::open(&transaction)?;
+        if tables.numbers.get("format")?.is_none() {
+            tables.numbers.insert("format", FORMAT)?;
         }
     }
     Ok(transaction.commit()?)
@@ -245,7 +243,10 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("a plain structure has a JSON form")
 }
 
+/// Writes until nobody is left to hand in changes. After an error nothing is written any more: what follows may build on a
+/// change that was lost.
 fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
+    let mut result = Ok(());
     while let Ok(first) = jobs.recv() {
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
         let (changes, done): (Vec<_>, Vec<_>) = std::iter::once(first)
@@ -253,7 +254,9 @@ fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
             .take(SHARED)
             .map(|job| (job.changes, job.done))
             .unzip();
-        let result = write(database, changes.into_iter().flatten()).map_err(|error| error.to_string());
+        if result.is_ok() {
+            result = write(database, changes.into_iter().flatten()).map_err(|error| error.to_string());
+        }
         for done in done {
             // A client that has gone away does not wait for its answer.
             let _ = done.send(result.clone());
@@ -261,61 +264,72 @@ fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-/// Writes changes in one transaction. After an error the database refuses everything, so that nothing that follows on a
-/// change which was lost is ever acknowledged.
+/// Writes changes in one transaction.
 fn write(database: &Database, changes: impl Iterator<Item = Change>) -> Result<(), redb::Error> {
     let mut changes = changes.peekable();
     if changes.peek().is_none() {
         return Ok(());
     }
     let transaction = database.begin_write()?;
-    for change in changes {
-        apply(&transaction, change)?;
+    {
+        let mut tables = Tables::open(&transaction)?;
+        for change in changes {
+            tables.apply(change)?;
+        }
     }
     Ok(transaction.commit()?)
 }
 
-fn apply(transaction: &WriteTransaction, change: Change) -> Result<(), redb::Error> {
-    match change {
-        Change::Queue(name, record) => {
-            transaction
-                .open_table(QUEUES)?
-                .insert(name.as_str(), json(&record).as_slice())?;
-        }
-        Change::QueueGone(name) => {
-            transaction.open_table(QUEUES)?.remove(name.as_str())?;
-        }
-        Change::Message(number, content, place) => {
-            transaction
-                .open_table(CONTENTS)?
-                .insert(number, json(&*content).as_slice())?;
-            transaction
-                .open_table(PLACES)?
-                .insert(number, json(&place).as_slice())?;
-        }
-        Change::Place(number, place) => {
-            transaction
-                .open_table(PLACES)?
-                .insert(number, json(&place).as_slice())?;
-        }
-        Change::MessageGone(number) => {
-            transaction.open_table(CONTENTS)?.remove(number)?;
-            transaction.open_table(PLACES)?.remove(number)?;
-        }
-        Change::Original(queue, key, original) => {
-            let key = (queue.as_str(), key.as_str());
-            transaction
-                .open_table(ORIGINALS)?
-                .insert(key, json(&original).as_slice())?;
-        }
-        Change::OriginalGone(queue, key) => {
-            transaction
-                .open_table(ORIGINALS)?
-                .remove((queue.as_str(), key.as_str()))?;
-        }
-        Change::Next(number) => {
-            transaction.open_table(NUMBERS)?.insert("next", number)?;
-        }
+/// All tables, to be written.
+struct Tables<'t> {
+    queues: Table<'t, &'static str, &'static [u8]>,
+    contents: Table<'t, Number, &'static [u8]>,
+    places: Table<'t, Number, &'static [u8]>,
+    originals: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    numbers: Table<'t, &'static str, u64>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            queues: transaction.open_table(QUEUES)?,
+            contents: transaction.open_table(CONTENTS)?,
+            places: transaction.open_table(PLACES)?,
+            originals: transaction.open_table(ORIGINALS)?,
+            numbers: transaction.open_table(NUMBERS)?,
+        })
     }
-    Ok(())
+
+    fn apply(&mut self, change: Change) -> Result<(), redb::Error> {
+        match change {
+            Change::Queue(name, record) => {
+                self.queues.insert(name.as_str(), json(&record).as_slice())?;
+            }
+            Change::QueueGone(name) => {
+                self.queues.remove(name.as_str())?;
+            }
+            Change::Message(number, content, place) => {
+                self.contents.insert(number, json(&*content).as_slice())?;
+                self.places.insert(number, json(&place).as_slice())?;
+            }
+            Change::Place(number, place) => {
+                self.places.insert(number, json(&place).as_slice())?;
+            }
+            Change::MessageGone(number) => {
+                self.contents.remove(number)?;
+                self.places.remove(number)?;
+            }
+            Change::Original(queue, key, original) => {
+                let key = (queue.as_str(), key.as_str());
+                self.originals.insert(key, json(&original).as_slice())?;
+            }
+            Change::OriginalGone(queue, key) => {
+                self.originals.remove((queue.as_str(), key.as_str()))?;
+            }
+            Change::Next(number) => {
+                self.numbers.insert("next", number)?;
+            }
+        }
+        Ok(())
+    }
 }
