@@ -17,6 +17,7 @@ fn every_test_named_in_the_architecture_exists() {
             format!("it/{module}.rs"),
             format!("it/{module}/mod.rs"),
             format!("{module}/main.rs"),
+            format!("{module}.rs"),
         ];
         let source = sources
             .iter()
