@@ -85,6 +85,17 @@ impl Dev {
     }
 }
 
+impl Drop for Dev {
+    /// Lets it tidy up.
+    fn drop(&mut self) {
+        self.process.signal(Signal::TERM);
+        let end = Instant::now() + PATIENCE;
+        while !self.process.has_exited() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// A client's view of an answer.
 struct Got {
     status: u16,

@@ -11,8 +11,8 @@ use orlop_host::artifact::compile::is_current;
 use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION, without_extension};
 use orlop_host::engine::Target;
 use orlop_host::manifest::{self, Manifest};
-use tempfile::TempDir;
 
+use super::apart::Apart;
 use super::{Progress, Project, has_extension};
 use crate::compile::{compile_or_explain, write_whole};
 use crate::component::read;
@@ -26,7 +26,7 @@ pub(crate) struct Built {
     functions: Vec<String>,
     missing: Vec<String>,
     /// Keeps the folder until the last clone goes.
-    _temporary: Option<Arc<TempDir>>,
+    _temporary: Option<Arc<Apart>>,
 }
 
 /// A component of a task root.
@@ -108,7 +108,7 @@ impl Built {
         }
     }
 
-    pub(super) fn in_temporary(self, folder: TempDir) -> Self {
+    pub(super) fn in_temporary(self, folder: Apart) -> Self {
         Self {
             _temporary: Some(Arc::new(folder)),
             ..self

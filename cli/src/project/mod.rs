@@ -1,5 +1,6 @@
 //! What a user points at, and the task root that is made of it: a folder of components as on Lambda.
 
+mod apart;
 mod built;
 mod cargo;
 mod progress;
@@ -7,17 +8,16 @@ mod progress;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION};
 use orlop_host::engine::Target;
 use orlop_host::manifest::{self, Manifest};
 
+use apart::Apart;
 pub(crate) use built::{Built, Component};
 use cargo::Crate;
 pub(crate) use progress::Progress;
-use tempfile::TempDir;
 
 use crate::compile::target_or_host;
 use crate::mistake::Mistake;
@@ -272,7 +272,7 @@ impl Project {
 
     /// A folder for one run: with what cargo made, else with other temporary files; but not below `/tmp`. A function may be
     /// granted all of that, and is then not loaded from there.
-    fn fresh_folder(&self) -> Result<TempDir, Mistake> {
+    fn fresh_folder(&self) -> Result<Apart, Mistake> {
         let below_target = self.crates.first().map(|first| first.target_directory.join(TASK_ROOTS));
         let places = [
             below_target,
@@ -283,24 +283,15 @@ impl Project {
             .into_iter()
             .flatten()
             .filter(|place| !place.starts_with("/tmp"))
-            .filter_map(|place| {
-                fs::create_dir_all(&place)
-                    .and_then(|()| new_folder().tempdir_in(place))
-                    .ok()
-            });
-        made.next().map_or_else(|| new_folder().tempdir(), Ok).map_err(|error| {
+            .filter_map(|place| Apart::new(&place).ok());
+        let anywhere = || Apart::new(&std::env::temp_dir());
+        made.next().map_or_else(anywhere, Ok).map_err(|error| {
             Mistake::new(
                 format!("cannot write a temporary file: {error}"),
                 "make room in the temporary directory",
             )
         })
     }
-}
-
-fn new_folder() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("orlop-");
-    builder
 }
 
 impl Watched {

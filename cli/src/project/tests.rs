@@ -2,6 +2,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use tempfile::TempDir;
+
 use super::*;
 
 fn folder() -> (TempDir, PathBuf) {
