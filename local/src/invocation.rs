@@ -6,6 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::journal::unix_ms;
+
 /// The largest event, and the largest buffered answer, in bytes (runtime contract §3.1).
 pub const MAX_PAYLOAD_BYTES: usize = 6_291_556;
 /// The largest streamed answer, in bytes (runtime contract §3.3).
@@ -210,6 +212,18 @@ pub enum Status {
     Crash,
     /// The runtime did not get through Init.
     InitFailed,
+}
+
+/// The header of a new trace that is not sampled (runtime contract §2).
+pub(crate) fn new_trace_id() -> String {
+    let parent = uuid::Uuid::new_v4().simple().to_string();
+    format!("{};Parent={};Sampled=0", new_trace_root(unix_ms()), &parent[..16])
+}
+
+/// `Root=1-…-…`, of a trace that begins at this Unix time.
+pub(crate) fn new_trace_root(unix_ms: u64) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("Root=1-{:08x}-{}", unix_ms / 1_000, &random[..24])
 }
 
 /// A function error as Lambda writes it (runtime contract §4).

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use orlop_tests::process::PATIENCE;
-use orlop_tests::{Process, Signal, guests, orlop};
+use orlop_tests::{Process, Signal, examples, guests, orlop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -280,6 +280,63 @@ fn routes_choose_the_function_and_each_can_be_called_by_its_name() {
     let got = curl(&[&format!("{}/elsewhere", dev.front)]);
     assert_eq!((got.status, got.body.as_str()), (404, r#"{"message":"Not Found"}"#));
     assert_eq!(dev.invoke("sleep", &json!(1)).body, "1");
+}
+
+#[test]
+fn the_example_of_the_readme_has_its_requests_messages_and_schedule() {
+    let components = [
+        ("orders-api", examples::ORDERS_API),
+        ("orders-queue", examples::ORDERS_QUEUE),
+        ("orders-report", examples::ORDERS_REPORT),
+    ];
+    let components = components
+        .each_ref()
+        .map(|(name, component)| (*name, component.as_ref()));
+    let folder = folder(&components);
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/orders");
+    fs::copy(source.join("orlop.toml"), folder.path().join("orlop.toml")).unwrap();
+    fs::create_dir(folder.path().join("events")).unwrap();
+    for event in ["api-create.json", "queue.json", "report.json"] {
+        fs::copy(
+            source.join("events").join(event),
+            folder.path().join("events").join(event),
+        )
+        .unwrap();
+    }
+    let dev = Dev::start(&[path(folder.path())]);
+
+    // The three commands that it prints are the three doors.
+    let commands: Vec<String> = dev
+        .process
+        .log()
+        .iter()
+        .filter(|line| line.starts_with("  curl "))
+        .cloned()
+        .collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    let got = curl(&[&format!("{}/orders/1001", dev.front)]);
+    assert_eq!(
+        (got.status, got.body.as_str()),
+        (200, r#"{"item":"rope","price":5400,"quantity":12}"#)
+    );
+    let output = Command::new("sh").args(["-c", commands[0].trim()]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("HTTP/1.1 202 Accepted"), "{text}");
+
+    let order = json!({"item": "rope", "quantity": 1}).to_string();
+    dev.sqs(
+        "SendMessage",
+        &json!({"QueueUrl": dev.queue_url("orders"), "MessageBody": order}),
+    );
+    dev.wait_for("invocation-started", |entry| entry["source"] == "queue orders");
+
+    let whole = dev.entries("invocation-started")[0]["function"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let report: Value = serde_json::from_slice(&fs::read(source.join("events/report.json")).unwrap()).unwrap();
+    let got = dev.invoke(&whole, &report);
+    assert!(got.body.contains("Orders of the day"), "{}", got.body);
 }
 
 #[test]

@@ -222,9 +222,13 @@ fn large_messages_are_spread_over_events_that_lambda_would_take() {
 fn an_event_carries_all_that_the_sender_and_the_queue_said() {
     let server = QueueServer::start();
     let messages = r#"
-attributes = {"price": {"DataType": "Number.cents", "StringValue": "42"}, "raw": {"DataType": "Binary", "BinaryValue": b"\x00\xff"}}
+attributes = {
+    "price": {"DataType": "Number.cents", "StringValue": "42"},
+    "raw": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+}
 trace = {"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5e272390-8c398be037738dc042009320"}}
-send(queue, 'line\n"quoted" \U0001F600', MessageGroupId="g", MessageDeduplicationId="d", MessageAttributes=attributes, MessageSystemAttributes=trace)
+attributes = {"MessageAttributes": attributes, "MessageSystemAttributes": trace}
+send(queue, 'line\n"quoted" \U0001F600', MessageGroupId="g", MessageDeduplicationId="d", **attributes)
 "#;
     let url = queue(&server.url(), "orders.fifo", 60, 2, messages);
     let desk = Desk::new(|_| ());

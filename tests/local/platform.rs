@@ -61,7 +61,12 @@ async fn an_environment_is_stopped_while_it_has_nothing_to_do() {
     let platform = platform([function("one")]);
     invoke(&platform, "one", json!({})).await.0.unwrap();
     until(&platform, &[State::Frozen]).await;
-    assert_eq!(state_of(platform.environments()[0].pid), "T (stopped)");
+    let patience = Instant::now() + Duration::from_secs(10);
+    // A signal takes its time.
+    while state_of(platform.environments()[0].pid) != "T (stopped)" {
+        assert!(Instant::now() < patience, "the environment goes on running");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,10 @@ use orlop_local::{Function, Invocation, Journal, Platform, platform};
 use serde_json::Value;
 
 /// A function that does what its event says; `tests/foreign/python/runtime.py` says how.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Python is where the caller of the tests has it"
+)]
 pub(crate) fn function(name: &str) -> Function {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("foreign/python/runtime.py");
     Function {

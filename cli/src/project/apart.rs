@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,8 +15,11 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// A folder of one process, removed when dropped; when the process is killed, by the next one that makes a folder there.
 #[derive(Debug)]
 pub(super) struct Apart {
+    #[cfg_attr(not(test), expect(dead_code, reason = "removed when dropped"))]
     folder: TempDir,
-    /// Locked as long as this process lives.
+    /// A folder in the folder, which others may lock for their own ends.
+    inside: PathBuf,
+    /// Of the folder; locked as long as this process lives.
     _lock: File,
 }
 
@@ -28,11 +31,18 @@ impl Apart {
         let folder = TempDir::with_prefix_in(PREFIX, place)?;
         let lock = File::open(folder.path())?;
         lock.lock()?;
-        Ok(Self { folder, _lock: lock })
+        let inside = folder.path().join("task");
+        fs::create_dir(&inside)?;
+        Ok(Self {
+            folder,
+            inside,
+            _lock: lock,
+        })
     }
 
+    /// The folder to fill.
     pub(super) fn path(&self) -> &Path {
-        self.folder.path()
+        &self.inside
     }
 }
 
@@ -73,7 +83,7 @@ mod tests {
             fs::create_dir(folder).unwrap();
         }
         let long_ago = std::time::SystemTime::now() - 2 * SETTLED;
-        for folder in [in_use.path(), &left, &foreign] {
+        for folder in [in_use.folder.path(), &left, &foreign] {
             File::open(folder).unwrap().set_modified(long_ago).unwrap();
         }
         sweep(place.path());

@@ -95,7 +95,8 @@ pub(super) fn event<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
     event.into()
 }
 
-/// How many of the records, from the first on, go into one event: at least one, and no more than [`MAX_PAYLOAD_BYTES`] hold.
+/// How many of the records, from the first on, go into one event: at least one, and no more than [`MAX_PAYLOAD_BYTES`]
+/// hold.
 pub(super) fn fitting(sizes: impl IntoIterator<Item = usize>) -> usize {
     let mut total = HEAD.len() + TAIL.len();
     let fits = |size: &usize| {
@@ -153,7 +154,9 @@ mod tests {
             "body": "line\n\"quoted\" \u{1F600}",
             "attributes": { "ApproximateReceiveCount": "1", "MessageGroupId": "g", "AFutureAttribute": "kept" },
             "messageAttributes": {
-                "price": { "stringValue": "42", "stringListValues": [], "binaryListValues": [], "dataType": "Number.cents" },
+                "price": {
+                    "stringValue": "42", "stringListValues": [], "binaryListValues": [], "dataType": "Number.cents",
+                },
                 "raw": { "binaryValue": "AP8=", "stringListValues": [], "binaryListValues": [], "dataType": "Binary" },
             },
             "md5OfBody": "b",

@@ -23,7 +23,7 @@ impl Verdict {
     /// |---|---|
     /// | nothing, `null`, `{}`, an empty or a `null` list, any other JSON that is no list of failures | all |
     /// | a list of ids that are in the batch, repeated or not | all others |
-    /// | no JSON; a list that is none; an element without the key, or with an id that is empty, `null` or not in the batch | none |
+    /// | no JSON; a list that is none; an element whose id is missing, empty, `null` or not in the batch | none |
     /// | the list under a misspelt key | none; Lambda takes it for success, and the failed messages would be lost |
     pub(super) fn reported(answer: &[u8], ids: &HashSet<&str>) -> Self {
         match failures(answer) {

@@ -1,8 +1,8 @@
-//! The event source mapping: what takes messages from a queue, gives them to a function in batches, and deletes those that
-//! are done.
+//! The event source mapping: what takes messages from a queue, gives them to a function in batches, and deletes those
+//! that are done.
 //!
-//! The queue may be anywhere where SQS is spoken: at AWS, in this program or in another emulator. There is one way to it, the
-//! official SDK.
+//! The queue may be anywhere where SQS is spoken: at AWS, in this program or in another emulator. There is one way to
+//! it, the official SDK.
 //!
 //! ```text
 //! poller: receive ─► claim ─► (window) ─► event ─► invoke ─► verdict ─► delete what is done
@@ -52,8 +52,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// How long a batch waits to be filled, up to 300 s, in whole seconds. Not for FIFO queues.
     pub window: Duration,
-    /// Whether answers are read for `batchItemFailures`. On Lambda it has to be asked for with `ReportBatchItemFailures`. An
-    /// answer that reports nothing is success either way.
+    /// Whether answers are read for `batchItemFailures`. On Lambda it has to be asked for with
+    /// `ReportBatchItemFailures`. An answer that reports nothing is success either way.
     pub report_batch_item_failures: bool,
     /// The most batches at a time, 2 to 1,000. The function's own concurrency is a limit in any case.
     pub maximum_concurrency: Option<NonZeroU32>,
@@ -125,8 +125,8 @@ impl Settings {
                 function: self.function.clone(),
                 timeout,
                 help: format!(
-                    "make it six times the timeout and the batching window: aws sqs set-queue-attributes --queue-url {url} \
-                     --attributes VisibilityTimeout={}",
+                    "make it six times the timeout and the batching window: aws sqs set-queue-attributes \
+                     --queue-url {url} --attributes VisibilityTimeout={}",
                     (advised as u64).min(LONGEST_VISIBILITY)
                 ),
             });
@@ -173,7 +173,8 @@ pub enum StartError {
     },
     /// Messages would come again while the function is still at work on them.
     #[error(
-        "the visibility timeout of the queue `{queue}`, {} s, is shorter than the timeout of the function `{function}`, {} s",
+        "the visibility timeout of the queue `{queue}`, {} s, is shorter than the timeout of the function \
+         `{function}`, {} s",
         visibility.as_secs_f64(), timeout.as_secs_f64()
     )]
     ShortVisibility {
@@ -196,15 +197,15 @@ impl StartError {
         match self {
             Self::Setting { help, .. } | Self::ShortVisibility { help, .. } => help.clone(),
             Self::UnknownFunction(_) => "name a function that is deployed here".to_owned(),
-            Self::NoSuchQueue { .. } => "create it first: aws sqs create-queue --queue-name NAME --endpoint-url URL".to_owned(),
+            Self::NoSuchQueue { .. } => "create it first, with `aws sqs create-queue --queue-name NAME`".to_owned(),
             Self::UnusableQueue { .. } => {
                 "give a queue's URL as `aws sqs get-queue-url` prints it, and credentials that may receive, delete and \
                  change the visibility of messages, and get the queue's attributes"
                     .to_owned()
             }
             Self::Unreachable { .. } => {
-                "see whether the endpoint runs and whether AWS credentials can be found; profiles of `aws sso login` need \
-                 `eval \"$(aws configure export-credentials --format env)\"` first"
+                "see whether the endpoint runs and whether AWS credentials can be found; profiles of `aws sso login` \
+                 need `eval \"$(aws configure export-credentials --format env)\"` first"
                     .to_owned()
             }
         }
@@ -249,8 +250,8 @@ impl EventSourceMapping {
     ///
     /// # Errors
     ///
-    /// If Lambda would refuse the settings for this queue and this function, or the queue cannot be reached. Later on, a queue
-    /// that goes away is waited for.
+    /// If Lambda would refuse the settings for this queue and this function, or the queue cannot be reached. Later on,
+    /// a queue that goes away is waited for.
     pub async fn start(platform: Platform, settings: Settings) -> Result<Self, StartError> {
         settings.check()?;
         let name = &settings.function;
@@ -261,8 +262,8 @@ impl EventSourceMapping {
         settings.check_for(&queue, function.timeout)?;
         if queue.visibility < function.timeout + settings.window {
             let text = format!(
-                "messages of the queue {} may come again before their batch is done: its visibility timeout, {} s, is shorter \
-                 than the batching window and the timeout of {name} together",
+                "messages of the queue {} may come again before their batch is done: its visibility timeout, {} s, is \
+                 shorter than the batching window and the timeout of {name} together",
                 queue.name,
                 queue.visibility.as_secs()
             );
@@ -294,8 +295,8 @@ impl EventSourceMapping {
         self.mapping.status()
     }
 
-    /// Takes no more messages, waits for the events that are being handled, as long as the settings say, and gives back the
-    /// messages whose handling has not begun.
+    /// Takes no more messages, waits for the events that are being handled, as long as the settings say, and gives back
+    /// the messages whose handling has not begun.
     pub async fn stop(self) {
         let _ = self.stopping.send(true);
         let mut supervisor = self.supervisor;

@@ -350,8 +350,8 @@ impl Mapping {
         if !self.settings.report_batch_item_failures {
             if failures::has_report(answer) {
                 self.note(format!(
-                    "the function `{}` reports failed messages, and nobody reads it: without ReportBatchItemFailures they \
-                     are deleted",
+                    "the function `{}` reports failed messages, and nobody reads it: without ReportBatchItemFailures \
+                     they are deleted",
                     self.settings.function
                 ));
             }
@@ -362,8 +362,8 @@ impl Mapping {
             Verdict::DoneBut(failed) => Some(failed),
             Verdict::NoneDone(reason) => {
                 self.note(format!(
-                    "all messages of the batch come again, because the answer of `{}` is no list of failed ones: {reason}; \
-                     where the answer means nothing, switch the reports off",
+                    "all messages of the batch come again, because the answer of `{}` is no list of failed ones: \
+                     {reason}; where the answer means nothing, switch the reports off",
                     self.settings.function
                 ));
                 None
@@ -387,8 +387,8 @@ impl Mapping {
             .collect()
     }
 
-    /// Tells of a function that goes on in a group behind a failed message: Lambda deletes what is not reported, and so the
-    /// order of the group is lost.
+    /// Tells of a function that goes on in a group behind a failed message: Lambda deletes what is not reported, and so
+    /// the order of the group is lost.
     fn check_order(&self, messages: &[Received], failed: &[&Received]) {
         let mut stalled = HashSet::new();
         for message in messages {
@@ -397,8 +397,8 @@ impl Mapping {
                 stalled.insert(group);
             } else if stalled.contains(group) {
                 self.note(format!(
-                    "the order of group {group:?} of the queue {} is lost: `{}` reports a failed message and not those behind \
-                     it; it should stop at the first failure of a group and report all that follow",
+                    "the order of group {group:?} of the queue {} is lost: `{}` reports a failed message and not those \
+                     behind it; it should stop at the first failure of a group and report all that follow",
                     self.queue.name, self.settings.function
                 ));
                 return;

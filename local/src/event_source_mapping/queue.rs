@@ -135,7 +135,8 @@ impl Queue {
         })
     }
 
-    /// Waits for messages, at most [`MOST_MESSAGES`] and no longer than [`LONGEST_WAIT`], which counts in whole seconds.
+    /// Waits for messages, at most [`MOST_MESSAGES`] and no longer than [`LONGEST_WAIT`], which counts in whole
+    /// seconds.
     ///
     /// # Errors
     ///
@@ -246,8 +247,8 @@ async fn client(address: &QueueAddress) -> Result<Client, StartError> {
     Ok(Client::new(&loader.load().await))
 }
 
-/// Configuration for an endpoint that is not AWS's. Many of them want a signature and do not check it, so a laptop without
-/// credentials is no obstacle, nor are those looked for that only an instance in the cloud has.
+/// Configuration for an endpoint that is not AWS's. Many of them want a signature and do not check it, so a laptop
+/// without credentials is no obstacle, nor are those looked for that only an instance in the cloud has.
 fn somewhere_else(loader: ConfigLoader, is_plain: bool) -> ConfigLoader {
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new())
@@ -269,8 +270,8 @@ fn origin(url: &str) -> Option<(String, String)> {
     Some((format!("{scheme}://{authority}"), authority.host().to_owned()))
 }
 
-/// The region that a host of AWS's serves, such as `sqs.eu-central-1.amazonaws.com`, `eu-central-1.queue.amazonaws.com` or
-/// an endpoint of a VPC.
+/// The region that a host of AWS's serves, such as `sqs.eu-central-1.amazonaws.com`, `eu-central-1.queue.amazonaws.com`
+/// or an endpoint of a VPC.
 fn aws_region(host: &str) -> Option<&str> {
     const DOMAINS: [&str; 4] = [".amazonaws.com", ".amazonaws.com.cn", ".vpce.amazonaws.com", ".api.aws"];
     if !DOMAINS.iter().any(|domain| host.ends_with(domain)) {

@@ -32,8 +32,8 @@ impl Running {
         claims.last_batch
     }
 
-    /// The right to handle the message in that batch. `None` if it is being handled, or if another batch has messages of its
-    /// group.
+    /// The right to handle the message in that batch. `None` if it is being handled, or if another batch has messages
+    /// of its group.
     pub(super) fn claim(&self, batch: u64, id: &str, group: Option<&str>) -> Option<Claim> {
         let mut claims = self.lock();
         let is_others = |group| claims.groups.get(group).is_some_and(|(owner, _)| *owner != batch);
@@ -67,8 +67,8 @@ impl Claim {
         &self.id
     }
 
-    /// Lets other batches have messages of the group. To be called before a message is deleted: the queue gives the next one
-    /// away at once.
+    /// Lets other batches have messages of the group. To be called before a message is deleted: the queue gives the
+    /// next one away at once.
     pub(super) fn leave_group(&mut self) {
         let Some(group) = self.group.as_ref().filter(|_| self.holds_group) else {
             return;

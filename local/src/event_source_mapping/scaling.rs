@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The pollers that there always are, and how many may come in each period: Lambda begins with 5 and adds up to 300 a minute.
+/// The pollers that there always are, and how many may come in each period: Lambda begins with 5 and adds up to 300 a
+/// minute.
 const STEP: usize = 5;
 /// How often pollers may be added.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -87,7 +88,8 @@ impl Place {
         state.has_work = true;
     }
 
-    /// There was nothing to do, or the function takes no more. Whether the poller stays: it has to go where this is false.
+    /// There was nothing to do, or the function takes no more. Whether the poller stays: it has to go where this is
+    /// false.
     pub(super) fn has_slack(&self) -> bool {
         let mut state = self.scaling.lock();
         state.has_slack = true;

@@ -14,6 +14,7 @@ use http::{Method, request};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
+use crate::invocation::new_trace_root;
 use crate::journal::unix_ms;
 use crate::server::{Local, Peer};
 
@@ -73,7 +74,7 @@ impl RequestParts {
         strip(&mut headers);
         forward(&mut headers, client, port);
         if !headers.contains_key(&TRACE_ID) {
-            insert(&mut headers, TRACE_ID, &trace_root(time_ms));
+            insert(&mut headers, TRACE_ID, &new_trace_root(time_ms));
         }
         let path = head.uri.path();
         Self {
@@ -225,12 +226,6 @@ pub(super) fn log_time(time_ms: u64) -> String {
     let month = usize::try_from(month).map_or("", |month| MONTHS[month]);
     let (hour, minute, second) = (second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60);
     format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000")
-}
-
-/// `Root=1-…-…`, new.
-pub(super) fn trace_root(time_ms: u64) -> String {
-    let random = Uuid::new_v4().simple().to_string();
-    format!("Root=1-{:08x}-{}", time_ms / 1_000, &random[..24])
 }
 
 /// Sixteen characters, as in `JKJaXmPLvHcESHA=`.

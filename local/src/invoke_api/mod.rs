@@ -28,7 +28,7 @@ use error::{ApiError, Code};
 use request::{InvocationType, Options, Reference};
 
 use crate::function::Function;
-use crate::invocation::{Answer, Invocation, Refusal, error_body};
+use crate::invocation::{Answer, Invocation, Refusal, error_body, new_trace_id};
 use crate::platform::Platform;
 use crate::queue::Queues;
 use crate::server::{ReadError, Request, Response, full, read, respond};
@@ -270,18 +270,6 @@ fn cannot_start(request_id: &str, refusal: &Refusal) -> Bytes {
     error_body(
         "Runtime.InvalidEntrypoint",
         &format!("RequestId: {request_id} Error: {refusal}"),
-    )
-}
-
-/// A trace that is not sampled (runtime contract §2).
-fn new_trace_id() -> String {
-    let random = || uuid::Uuid::new_v4().simple().to_string();
-    let seconds = crate::journal::unix_ms() / 1_000;
-    let (root, parent) = (random(), random());
-    format!(
-        "Root=1-{seconds:08x}-{};Parent={};Sampled=0",
-        &root[..24],
-        &parent[..16]
     )
 }
 

@@ -27,7 +27,9 @@ export class Details {
       return;
     }
     const places = [...content.querySelectorAll(".text")].map(({ scrollTop }) => scrollTop);
-    content.replaceChildren(...(selected.key === undefined ? this.#environment(state, selected) : this.#event(state, selected)));
+    content.replaceChildren(
+      ...(selected.key === undefined ? this.#environment(state, selected) : this.#event(state, selected)),
+    );
     if (isOther) byId("details").scrollTop = 0;
     else content.querySelectorAll(".text").forEach((text, index) => (text.scrollTop = places[index] ?? 0));
   }
@@ -87,12 +89,24 @@ export class Details {
       ["events", String(environment.events)],
       ["gone", gone !== null && `${clock(gone)}: ${reason}`],
     ];
-    const events = state.events.filter((event) => event.environment === number).slice(-30).reverse();
-    const rows = events.map((event) => element("li", {}, this.#linkTo(event), ` ${statusWords(event)} `, duration(event.report?.duration_ms)));
+    const events = state.events
+      .filter((event) => event.environment === number)
+      .slice(-30)
+      .reverse();
+    const rows = events.map((event) =>
+      element("li", {}, this.#linkTo(event), ` ${statusWords(event)} `, duration(event.report?.duration_ms)),
+    );
     return [
-      element("p", { className: "what" }, element("b", { text: `Environment ${number}` }), element("span", { text: words[environment.state] })),
+      element(
+        "p",
+        { className: "what" },
+        element("b", { text: `Environment ${number}` }),
+        element("span", { text: words[environment.state] }),
+      ),
       factList(facts),
-      ...(rows.length ? [element("h3", { text: "Latest events" }), element("ul", { className: "facts-list" }, ...rows)] : []),
+      ...(rows.length
+        ? [element("h3", { text: "Latest events" }), element("ul", { className: "facts-list" }, ...rows)]
+        : []),
       ...(environment.lines.length ? [element("h3", { text: "Log outside of events" }), lineBlock(environment)] : []),
     ];
   }
@@ -105,14 +119,18 @@ export class Details {
 
   #textBlock(title, part, isBad = false) {
     const text = this.whole.get(part.sequence) ?? part.text;
-    if (text === "") return [element("h3", { text: title }), element("p", { className: "note", text: NOTHING[title] })];
+    if (text === "")
+      return [element("h3", { text: title }), element("p", { className: "note", text: NOTHING[title] })];
     const block = prettyText(text);
     block.setAttribute("aria-label", title);
     block.classList.toggle("bad", isBad);
     block.dataset.part = title.toLowerCase();
     const copy = element("button", { type: "button", className: "quiet", text: "copy" });
     copy.addEventListener("click", () => navigator.clipboard?.writeText(text));
-    const size = element("span", { className: "quiet-text", text: sizeOf(text, part.isCut && !this.whole.has(part.sequence)) });
+    const size = element("span", {
+      className: "quiet-text",
+      text: sizeOf(text, part.isCut && !this.whole.has(part.sequence)),
+    });
     const parts = [element("h3", { text: title }, size, copy), block];
     if (part.isCut && !this.whole.has(part.sequence)) {
       const all = element("button", { type: "button", className: "quiet", text: "show all that is kept" });

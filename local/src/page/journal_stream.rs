@@ -1,7 +1,8 @@
 //! The journal as server-sent events: what is kept, then what comes.
 //!
-//! An entry's id is `RUN-SEQUENCE`. A browser that comes back names the last one that it has seen and gets what follows. Where
-//! that cannot be, because entries in between are gone or this is another process, it is told to start again by `reset`.
+//! An entry's id is `RUN-SEQUENCE`. A browser that comes back names the last one that it has seen and gets what
+//! follows. Where that cannot be, because entries in between are gone or this is another process, it is told to start
+//! again by `reset`.
 
 use std::convert::Infallible;
 use std::io::Write as _;

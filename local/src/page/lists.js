@@ -86,7 +86,11 @@ export class Environments {
       const { cells } = this.#fleet(name);
       // In order; nearly always the last.
       let next = null;
-      for (let other = cells.lastElementChild; Number(other.dataset.number) > number; other = other.previousElementSibling) {
+      for (
+        let other = cells.lastElementChild;
+        Number(other.dataset.number) > number;
+        other = other.previousElementSibling
+      ) {
         next = other;
       }
       cells.insertBefore(cell, next);
@@ -229,6 +233,7 @@ export function statusWords(event) {
 }
 
 function matches(event, words) {
-  const text = `${event.function} ${event.source} ${statusWords(event)} ${event.isCold ? "cold" : "warm"} ${event.requestId}`;
+  const start = event.isCold ? "cold" : "warm";
+  const text = [event.function, event.source, statusWords(event), start, event.requestId].join(" ");
   return text.toLowerCase().includes(words);
 }

@@ -9,8 +9,9 @@
 //! POST /_page/send        {"queue", "body", "count"}
 //! ```
 //!
-//! A page of another place must neither read nor start anything: `Host` and `Origin` are checked, and what changes something
-//! needs a token that only the document has. What guests say is JSON here and text in the document, never markup.
+//! A page of another place must neither read nor start anything: `Host` and `Origin` are checked, and what changes
+//! something needs a token that only the document has. What guests say is JSON here and text in the document, never
+//! markup.
 
 mod actions;
 mod journal_stream;
@@ -154,7 +155,8 @@ impl Page {
         response
     }
 
-    /// Ends the live streams, which would go on for as long as the browser is open. To be called before the server is stopped.
+    /// Ends the live streams, which would go on for as long as the browser is open. To be called before the server is
+    /// stopped.
     pub fn close(&self) {
         self.0.is_closed.send_replace(true);
     }

@@ -126,7 +126,10 @@ function drawBuilds() {
     alertOnce(`build ${name}`, `${name} does not build; the version before goes on serving.`, message);
   }
   for (const { name, status } of builds) {
-    if (status !== "failed") byId("alerts").querySelector(`[data-about="${CSS.escape(`build ${name}`)}"]`)?.remove();
+    if (status !== "failed")
+      byId("alerts")
+        .querySelector(`[data-about="${CSS.escape(`build ${name}`)}"]`)
+        ?.remove();
   }
 }
 
@@ -159,7 +162,12 @@ function alertOnce(about, text, more = null, isCalm = false) {
   if (old?.dataset.content === content) return;
   old?.remove();
   const close = element("button", { type: "button", className: "quiet close", text: "close" });
-  const banner = element("div", { className: `banner${isCalm ? " calm" : ""}`, data: { about, content } }, close, text);
+  const banner = element(
+    "div",
+    { className: `banner${isCalm ? " calm" : ""}`, data: { about, content } },
+    close,
+    text,
+  );
   if (more !== null) banner.append(element("pre", { text: more, tabIndex: 0 }));
   // The build's stays until it is mended; hidden, so that it does not come again.
   close.addEventListener("click", () => (banner.hidden = true));
@@ -187,7 +195,8 @@ function say(text) {
 
 /** Says how things stand, now and then. */
 function describe({ starting, busy, frozen }) {
-  const text = `${count(state.totals.events, "event")}. Environments: ${starting} starting, ${busy} busy, ${frozen} frozen.`;
+  const fleet = `${starting} starting, ${busy} busy, ${frozen} frozen`;
+  const text = `${count(state.totals.events, "event")}. Environments: ${fleet}.`;
   if (text === spoken.text || state.totals.events === 0) return;
   clearTimeout(describe.later);
   const wait = Math.max(600, spoken.at + SPEAK_MS - Date.now());

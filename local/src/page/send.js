@@ -47,8 +47,14 @@ export class Forms {
     const isFirst = this.examples.length === 0 && examples.length > 0;
     this.known = known;
     this.examples = examples;
-    offer(byId("function"), names.map((name) => [name, name]));
-    offer(byId("queue"), queueNames.map((name) => [name, name]));
+    offer(
+      byId("function"),
+      names.map((name) => [name, name]),
+    );
+    offer(
+      byId("queue"),
+      queueNames.map((name) => [name, name]),
+    );
     byId("message-tab").hidden = queueNames.length === 0;
     if (isFirst && byId("payload").value.trim() === "{}") {
       const first = examples.find((example) => names.includes(example.function));

@@ -157,7 +157,8 @@ export class State {
       thaw(environment, at);
       Object.assign(environment, { state: "gone", gone: at, reason });
       // The report, if there is one, comes afterwards.
-      for (const event of environment.current) Object.assign(event, { status: "lost", end: at, changes: event.changes + 1 });
+      for (const event of environment.current)
+        Object.assign(event, { status: "lost", end: at, changes: event.changes + 1 });
       environment.current = [];
       this.totals.gone++;
       this.#forgetGone();

@@ -1,5 +1,5 @@
-// The timeline: a lane for each environment, a bar for each event, the newest on the right. Drawn on a canvas, because a
-// hundred lanes with two thousand bars are too much for a document.
+// The timeline: a lane for each environment, a bar for each event, the newest on the right. Drawn on a canvas, because
+// a hundred lanes with two thousand bars are too much for a document.
 
 /** The most lanes; beyond it those that took an event last are shown. */
 const MAX_LANES = 120;

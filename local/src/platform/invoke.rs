@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Environment, Platform};
-use crate::invocation::{Answer, AnswerBody, Invocation, Report, Status, error_body};
+use crate::invocation::{Answer, AnswerBody, Invocation, Report, Status, error_body, new_trace_id};
 use crate::journal::{Text, What};
 use crate::runtime_api_server::{Delivery, Outcome};
 
@@ -297,16 +297,4 @@ impl Event {
         self.platform.release(environment);
         report
     }
-}
-
-/// A trace that is not sampled (runtime contract §2).
-fn new_trace_id() -> String {
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    let parent = uuid::Uuid::new_v4().simple().to_string();
-    let seconds = crate::journal::unix_ms() / 1_000;
-    format!(
-        "Root=1-{seconds:08x}-{};Parent={};Sampled=0",
-        &random[..24],
-        &parent[..16]
-    )
 }

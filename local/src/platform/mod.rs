@@ -144,15 +144,16 @@ impl Platform {
             function: function.name.clone(),
             version: deployed.version,
         });
-        for environment in &deployed.environments {
-            let is_idle = {
-                let mut life = environment.life();
-                life.is_retiring = true;
-                life.events == 0
-            };
-            if is_idle {
-                self.retire(Arc::clone(environment), "a newer version was deployed");
-            }
+        let mut idle = deployed.environments.clone();
+        idle.retain(|environment| {
+            let mut life = environment.life();
+            life.is_retiring = true;
+            life.events == 0
+        });
+        // Retiring takes the lock.
+        drop(functions);
+        for environment in idle {
+            self.retire(environment, "a newer version was deployed");
         }
     }
 

@@ -65,7 +65,8 @@ def serve():
     event = response.read()
     request_id = response.headers["Lambda-Runtime-Aws-Request-Id"]
     records = json.loads(event)["Records"]
-    write(phase="event", event=request_id, bytes=len(event), count=len(records), first=records[0] if len(event) < 10_000 else None)
+    first = records[0] if len(event) < 10_000 else None
+    write(phase="event", event=request_id, bytes=len(event), count=len(records), first=first)
     try:
         answer = json.dumps(batch(records, request_id))
     except ValueError as error:

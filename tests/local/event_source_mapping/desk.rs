@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use crate::support;
 
 /// How long a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A platform with the function `worker`, which `tests/foreign/python/queue_runtime.py` is.
 pub(super) struct Desk {
@@ -95,11 +95,14 @@ impl Desk {
     /// What the journal tells people.
     pub(super) fn notices(&self) -> Vec<String> {
         let (entries, _) = self.platform.journal().read();
-        let notice = |what: &What| match what {
-            What::Notice { text } => Some(text.clone()),
-            _ => None,
-        };
-        entries.iter().filter_map(|entry| notice(&entry.what)).collect()
+        let texts = entries.iter().filter_map(|entry| {
+            if let What::Notice { text } = &entry.what {
+                Some(text.clone())
+            } else {
+                None
+            }
+        });
+        texts.collect()
     }
 
     /// Waits for a condition.

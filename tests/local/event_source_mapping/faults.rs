@@ -88,7 +88,8 @@ fn a_message_that_comes_again_while_it_is_handled_is_not_handled_beside_itself()
     let url = queue(&server.url(), "orders", 60, 100, "");
     let mapping = desk.start(&url, |_| ());
     let script = format!(
-        "sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{'VisibilityTimeout': '1'}}); send('{url}', 'wait {flag}')"
+        "sqs.set_queue_attributes(QueueUrl='{url}', Attributes={{'VisibilityTimeout': '1'}})\n\
+         send('{url}', 'wait {flag}')"
     );
     server.python(&script);
     desk.until("it came three times", &mapping, || mapping.status().received >= 3);
@@ -106,7 +107,10 @@ fn while_others_have_all_environments_messages_wait_and_are_handled_afterwards()
     let desk = Desk::new(|function| function.concurrency = NonZeroU32::MIN);
     let flag = desk.path("flag");
     let event = serde_json::json!({ "Records": [{
-        "messageId": "other", "body": format!("wait {flag}"), "eventSourceARN": "", "attributes": {"ApproximateReceiveCount": "1"},
+        "messageId": "other",
+        "body": format!("wait {flag}"),
+        "eventSourceARN": "",
+        "attributes": {"ApproximateReceiveCount": "1"},
     }] });
     let platform = desk.platform.clone();
     let other = desk

@@ -13,7 +13,8 @@ fn a_queue_that_gives_messages_away_before_the_function_can_be_done_is_refused_w
     let desk = Desk::new(|_| ());
     let change = |settings: &mut orlop_local::event_source_mapping::Settings| settings.window = Duration::from_secs(5);
     let error = desk.try_start(&url, change).unwrap_err();
-    let expected = "the visibility timeout of the queue `orders`, 19 s, is shorter than the timeout of the function `worker`, 20 s";
+    let expected = "the visibility timeout of the queue `orders`, 19 s, is shorter than the timeout of the function \
+                    `worker`, 20 s";
     assert_eq!(error.to_string(), expected);
     let advice = format!("aws sqs set-queue-attributes --queue-url {url} --attributes VisibilityTimeout=125");
     assert!(error.help().contains(&advice), "{}", error.help());

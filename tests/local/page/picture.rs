@@ -13,7 +13,7 @@ use orlop_tests::browser::Look;
 use orlop_tests::{Browser, Component, TaskRoot, bootstrap, examples};
 use tokio::task::JoinSet;
 
-use super::{Site, example};
+use super::site::{Site, example};
 use crate::support::function;
 
 /// What a picture in the documentation may weigh.
