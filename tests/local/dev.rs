@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use orlop_tests::process::PATIENCE;
-use orlop_tests::{Process, Signal, examples, guests, orlop};
+use orlop_tests::{Process, Signal, examples, guests, orlop, tools};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -103,6 +103,7 @@ struct Got {
 }
 
 fn curl(arguments: &[&str]) -> Got {
+    tools::require(&["curl"], "it is the client of these tests");
     let output = Command::new("curl")
         .args([
             "--silent",
@@ -267,6 +268,26 @@ fn messages_of_the_queue_are_handled_and_poison_ends_among_the_dead_letters() {
 }
 
 #[test]
+fn an_event_that_nobody_waits_for_is_tried_three_times_and_ends_in_the_queue_for_failures() {
+    let dev = Dev::start(&[&guest(guests::PANIC), "--on-failure", "given-up"]);
+    let url = format!("{}/2015-03-31/functions/panic/invocations", dev.aws);
+    let got = curl(&["-H", "X-Amz-Invocation-Type: Event", "-d", r#""boo""#, &url]);
+    assert_eq!(got.status, 202);
+    dev.wait_for_messages("given-up", "1");
+    let started = dev.entries("invocation-started");
+    assert_eq!(started.len(), 3);
+    assert!(
+        started
+            .iter()
+            .all(|entry| entry["request_id"] == started[0]["request_id"])
+    );
+    let received = dev.sqs("ReceiveMessage", &json!({"QueueUrl": dev.queue_url("given-up")}));
+    let record: Value = serde_json::from_str(received["Messages"][0]["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(record["requestPayload"], "boo");
+}
+
+#[test]
 fn routes_choose_the_function_and_each_can_be_called_by_its_name() {
     let folder = folder(&[("echo", guests::ECHO.as_ref()), ("sleep", guests::SLEEP.as_ref())]);
     let routes = "[functions.echo]\n[functions.sleep]\n\
@@ -306,6 +327,7 @@ fn the_example_of_the_readme_has_its_requests_messages_and_schedule() {
     let dev = Dev::start(&[path(folder.path())]);
 
     // The three commands that it prints are the three doors.
+    dev.process.wait_for_log(|line| line.starts_with("  curl -H 'X-Amz-Target"));
     let commands: Vec<String> = dev
         .process
         .log()

@@ -103,9 +103,15 @@ pub(crate) struct Arguments {
     /// Play Lambda Managed Instances: an environment takes up to N events at a time and is never frozen
     #[arg(long, value_name = "N")]
     managed_instances: Option<NonZeroU32>,
-    /// Send asynchronous events that have failed for good to this queue in here
+    /// Send a record of each asynchronous event that was given up to this queue in here
     #[arg(long, value_name = "QUEUE")]
     on_failure: Option<String>,
+    /// Send a record of each asynchronous event that has succeeded to this queue in here
+    #[arg(long, value_name = "QUEUE")]
+    on_success: Option<String>,
+    /// Send asynchronous events that were given up, as they are, to this queue in here
+    #[arg(long, value_name = "QUEUE")]
+    dead_letter_queue: Option<String>,
     /// Set an environment variable of the functions, or an ORLOP_ setting; nothing else of this shell's reaches a guest
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
@@ -351,13 +357,17 @@ fn no_server(error: std::io::Error) -> Mistake {
 }
 
 async fn invoke_api(arguments: &Arguments, platform: &Platform, queues: &Queues) -> Result<InvokeApi, Mistake> {
-    if let Some(name) = &arguments.on_failure {
-        make_queue(queues, name, &[]).await?;
-    }
     let events = EventInvokeConfig {
         on_failure: arguments.on_failure.clone(),
+        on_success: arguments.on_success.clone(),
+        dead_letter: arguments.dead_letter_queue.clone(),
         ..EventInvokeConfig::default()
     };
+    let names = [&events.on_failure, &events.on_success, &events.dead_letter];
+    let known: Vec<String> = queues.list().into_iter().map(|queue| queue.name).collect();
+    for name in names.into_iter().flatten().filter(|name| !known.contains(name)) {
+        make_queue(queues, name, &[]).await?;
+    }
     let config = invoke_api::Config {
         events,
         ..invoke_api::Config::default()

@@ -276,8 +276,8 @@ impl Environment {
         self.process.peak_memory_mib()
     }
 
-    /// Stops it while it has nothing to do, as Lambda does. Called with its life locked.
-    pub(super) fn freeze(&self, life: &mut Life) {
+    /// It has nothing to do: stops it, as Lambda does, unless this is Managed Instances. Called with its life locked.
+    pub(super) fn rest(&self, life: &mut Life) {
         match self.function.events_per_environment {
             Some(_) => life.state = State::Idle,
             None => {

@@ -41,8 +41,6 @@ pub struct Settings {
     pub init_timeout: Duration,
     /// Whether an Init that failed or took too long is run once more in the time of the event, as on Lambda.
     pub repeat_init: bool,
-    /// Whether idle environments are stopped, as on Lambda.
-    pub freeze: bool,
 }
 
 impl Default for Settings {
@@ -51,7 +49,6 @@ impl Default for Settings {
             idle: Duration::from_secs(300),
             init_timeout: Duration::from_secs(10),
             repeat_init: true,
-            freeze: true,
         }
     }
 }
@@ -104,7 +101,7 @@ struct Deployed {
 
 /// What an event can have now.
 enum Place {
-    /// An environment, and whether the event is its first.
+    /// One that is there.
     Taken(Arc<Environment>),
     /// An environment will be free in a moment.
     Soon,
@@ -387,10 +384,7 @@ impl Platform {
             life.served += 1;
             life.idle_since = Instant::now();
             if life.events == 0 && life.state != State::Gone && !life.is_retiring && !environment.is_gone() {
-                match self.0.settings.freeze {
-                    true => environment.freeze(&mut life),
-                    false => life.state = State::Idle,
-                }
+                environment.rest(&mut life);
             }
             life.events == 0 && life.is_retiring && !environment.is_gone()
         };
