@@ -327,7 +327,8 @@ fn the_example_of_the_readme_has_its_requests_messages_and_schedule() {
     let dev = Dev::start(&[path(folder.path())]);
 
     // The three commands that it prints are the three doors.
-    dev.process.wait_for_log(|line| line.starts_with("  curl -H 'X-Amz-Target"));
+    dev.process
+        .wait_for_log(|line| line.starts_with("  curl -H 'X-Amz-Target"));
     let commands: Vec<String> = dev
         .process
         .log()
