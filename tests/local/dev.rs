@@ -12,6 +12,8 @@ use orlop_tests::{Process, Signal, examples, guests, orlop, tools};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::projects::Desk;
+
 /// A running `orlop dev` on ports of its own.
 struct Dev {
     process: Process,
@@ -21,7 +23,11 @@ struct Dev {
 
 impl Dev {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(orlop());
+        Self::of(Command::new(orlop()), arguments)
+    }
+
+    /// Runs it by a command that has no arguments yet.
+    fn of(mut command: Command, arguments: &[&str]) -> Self {
         command
             .args([
                 "dev",
@@ -384,6 +390,27 @@ fn a_changed_component_takes_over_and_a_broken_one_does_not() {
     let event = json!([{"stream": "stdout", "text": "ahoy\n"}]);
     assert_eq!(dev.invoke("function", &event).body, "null");
     dev.wait_for("line", |entry| entry["text"].as_str().unwrap().ends_with("ahoy"));
+}
+
+#[test]
+fn a_changed_source_is_built_and_served_and_what_does_not_build_is_shown_while_the_old_version_serves() {
+    let desk = Desk::new();
+    desk.crate_with("changing", &[("changing", "1")]);
+    let dev = Dev::of(desk.command(orlop(), "changing", &[]), &[]);
+    assert_eq!(dev.invoke("changing", &json!({})).body.trim(), "1");
+
+    desk.write("changing/src/bin/changing.rs", "fn main() { this is no Rust }");
+    let failed = dev.wait_for("build-failed", |_| true);
+    let message = failed["message"].as_str().unwrap();
+    assert!(
+        message.contains("error: ") && message.contains("this is no Rust"),
+        "{message}"
+    );
+    assert_eq!(dev.invoke("changing", &json!({})).body.trim(), "1");
+
+    desk.write("changing/src/bin/changing.rs", "fn main() { println!(\"2\"); }");
+    dev.wait_for("deployed", |entry| entry["version"] == 2);
+    assert_eq!(dev.invoke("changing", &json!({})).body.trim(), "2");
 }
 
 #[test]
