@@ -2,6 +2,8 @@
 //!
 //! The first run builds everything in them, which takes minutes; `ORLOP_TEST_IMAGE=skip` leaves these tests out.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const END: Duration = Duration::from_secs(5);
 /// One image for all tests that want it at the same time; the last of them removes it.
 static HELLO: Mutex<Weak<Image>> = Mutex::new(Weak::new());
 static FULL: Mutex<Weak<Image>> = Mutex::new(Weak::new());
+static LEAN: Mutex<Weak<Image>> = Mutex::new(Weak::new());
 
 // Statement 8.
 #[test]
@@ -114,12 +117,73 @@ fn a_guest_that_takes_all_the_memory_it_can_get_does_not_cost_the_container() {
     assert_eq!(answer(&lambda, "after", json!({ "bytes": 1 << 20 })), 1 << 20);
 }
 
+#[test]
+fn the_image_of_orders_serves_every_route_of_its_three_components() {
+    if image::is_skipped() {
+        return;
+    }
+    let image = full().example("orders", &lean());
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    for name in ["api-create", "api-read", "report"] {
+        let event = example(&format!("orders/events/{name}.json"));
+        let expected = example(&format!("orders/events/{name}.expected.json"));
+        assert_eq!(answer(&lambda, name, event), expected, "{name}");
+    }
+    // The payment service of the example does not exist.
+    let queue = example("orders/events/queue.json");
+    let messages = queue["Records"].as_array().into_iter().flatten();
+    let failures: Vec<Value> = messages
+        .map(|message| json!({ "itemIdentifier": message["messageId"] }))
+        .collect();
+    assert!(!failures.is_empty(), "{queue}");
+    assert_eq!(
+        answer(&lambda, "queue", queue),
+        json!({ "batchItemFailures": failures })
+    );
+    assert_eq!(compilations(&container), 0, "{:?}", container.log());
+}
+
+#[test]
+fn the_image_of_site_refuses_what_names_no_archive() {
+    if image::is_skipped() {
+        return;
+    }
+    let image = full().example("site", &lean());
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    let refusal = answer(&lambda, "one", example("site/events/bad-body.json"));
+    assert_eq!(refusal, example("site/events/bad-body.expected.json"));
+    assert!(
+        ready_line(&container).contains("origin=mapped"),
+        "{:?}",
+        container.log()
+    );
+}
+
+#[test]
+fn the_image_of_a_new_project_answers() {
+    if image::is_skipped() {
+        return;
+    }
+    let image = full().new_project("command", &lean());
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    let count = answer(&lambda, "one", json!("haul away"));
+    assert_eq!(count["total"], 2, "{count}");
+    assert_eq!(compilations(&container), 0, "{:?}", container.log());
+}
+
 fn hello() -> Arc<Image> {
     shared(&HELLO, None)
 }
 
 fn full() -> Arc<Image> {
     shared(&FULL, Some("full"))
+}
+
+fn lean() -> Arc<Image> {
+    shared(&LEAN, Some("lean"))
 }
 
 fn shared(image: &Mutex<Weak<Image>>, target: Option<&str>) -> Arc<Image> {
@@ -129,6 +193,13 @@ fn shared(image: &Mutex<Weak<Image>>, target: Option<&str>) -> Arc<Image> {
         *image = Arc::downgrade(&built);
         built
     })
+}
+
+/// A file of an example.
+fn example(path: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(path);
+    let text = fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn answer(lambda: &FakeRuntimeApi, id: &str, payload: Value) -> Value {

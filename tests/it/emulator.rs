@@ -1,5 +1,7 @@
 //! The host under AWS's own Runtime Interface Emulator (runtime contract §11).
 
+mod managed_instances;
+
 use orlop_tests::{Component, Emulator, TaskRoot, bootstrap, examples, guests};
 use serde_json::Value;
 

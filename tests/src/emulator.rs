@@ -1,14 +1,18 @@
 //! AWS's Runtime Interface Emulator around a runtime: the nearest thing to Lambda on a developer's machine.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use crate::fake_runtime_api::{Headers, Source, header_line, response_framing};
 use crate::process::{PATIENCE, Process, Signal};
@@ -20,11 +24,27 @@ const INVOCATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often free ports are looked for: another process may take one before the emulator does.
 const ATTEMPTS: usize = 10;
 
-/// Between two looks whether the emulator listens; it says so nowhere.
-const STARTUP_POLL: Duration = Duration::from_millis(10);
+/// Between two looks whether the emulator listens, or has a runtime that waits for an event; it says neither.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How a Managed Instance refuses an event while none of its workers waits for one.
+const UNAVAILABLE: &str = "Runtime.Unavailable";
 
 /// How long the emulator gets to end its runtime.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
+
+/// Gives the emulator a `/var` of its own, which nobody else sees: the folder `$1`, with the file `$2` as the runtime,
+/// the folder `$3` as the task root and the file `$4` as the emulator; the rest are its arguments. What lies below the
+/// machine's `/var` is mounted before that is out of sight.
+const WITH_OWN_VAR: &str = r#"
+set -e
+mount --bind "$2" "$1/runtime/bootstrap"
+mount --bind "$3" "$1/task"
+mount --bind "$4" "$1/emulator"
+mount --rbind "$1" /var
+shift 4
+exec /var/emulator "$@"
+"#;
 
 /// A running emulator: the [`Process`], whose stdout carries its own lines and those of the runtime.
 ///
@@ -35,6 +55,18 @@ pub struct Emulator {
     address: SocketAddr,
     // Two invocations at once make the emulator crash.
     turn: Mutex<()>,
+    _var: Option<TempDir>,
+}
+
+/// What the emulator answers to an invocation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The HTTP status.
+    pub status: u16,
+    /// The HTTP headers; `Error-Type` is one, in the mode of Managed Instances.
+    pub headers: Headers,
+    /// The answer, or the error report.
+    pub body: Vec<u8>,
 }
 
 /// An emulator that is about to be started.
@@ -45,6 +77,31 @@ pub struct Builder {
     runtime: OsString,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    managed_task_root: Option<PathBuf>,
+}
+
+/// Whether this machine does not let us run the emulator in the mode of Managed Instances, which is said on stderr.
+pub fn managed_instances_are_skipped() -> bool {
+    let unshare = Command::new("unshare").args(["--mount", "true"]).output();
+    let can_mount = unshare.is_ok_and(|output| output.status.success());
+    if !can_mount {
+        // Not `eprintln`: the harness would keep back what a passing test prints.
+        writeln!(
+            io::stderr(),
+            "skipped: the emulator's mode of Managed Instances needs root, and a `/var` that only it sees (unshare --mount)"
+        )
+        .ok();
+    }
+    !can_mount
+}
+
+impl Outcome {
+    /// The value of a header, if there is one of that name and it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
 }
 
 impl Emulator {
@@ -55,6 +112,7 @@ impl Emulator {
             runtime,
             arguments: Vec::new(),
             variables: Vec::new(),
+            managed_task_root: None,
         }
     }
 
@@ -73,13 +131,31 @@ impl Emulator {
     ///
     /// As [`Self::invoke`].
     pub fn invoke_with_headers(&self, payload: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> (u16, Vec<u8>) {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = self.post(payload.as_ref(), headers);
-        drop(turn);
-        answer.unwrap_or_else(|error| panic!("the emulator did not answer: {error}"))
+        let outcome = self.outcome(payload, headers);
+        (outcome.status, outcome.body)
     }
 
-    fn post(&self, payload: &[u8], headers: &[(&str, &str)]) -> io::Result<(u16, Vec<u8>)> {
+    /// As [`Self::invoke_with_headers`], for all that the emulator answers. An event that a Managed Instance has no
+    /// worker for is sent until it has, for at most [`PATIENCE`], as AWS's clients do.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::invoke`].
+    pub fn outcome(&self, payload: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Outcome {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let expiry = Instant::now() + PATIENCE;
+        loop {
+            let outcome = self
+                .post(payload.as_ref(), headers)
+                .unwrap_or_else(|error| panic!("the emulator did not answer: {error}"));
+            if outcome.header("Error-Type") != Some(UNAVAILABLE) || Instant::now() > expiry {
+                return outcome;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn post(&self, payload: &[u8], headers: &[(&str, &str)]) -> io::Result<Outcome> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(INVOCATION_TIMEOUT))?;
         let mut request = b"POST /2015-03-31/functions/function/invocations HTTP/1.1\r\n".to_vec();
@@ -100,7 +176,7 @@ impl Emulator {
         let (status, headers): (u16, Headers) = source.response_head()?;
         let mut body = Vec::new();
         source.body(response_framing(&headers)?, |piece| body.extend_from_slice(piece))?;
-        Ok((status, body))
+        Ok(Outcome { status, headers, body })
     }
 }
 
@@ -136,6 +212,17 @@ impl Builder {
         self
     }
 
+    /// Runs the function as on a Managed Instance: in the mode that `AWS_LAMBDA_MAX_CONCURRENCY` puts the emulator in, with
+    /// this folder as `/var/task`, which becomes readable by all.
+    ///
+    /// The emulator then starts the runtime at once, as another user and without arguments, and ends when that ends. Root
+    /// alone can do so, see [`managed_instances_are_skipped`].
+    #[must_use]
+    pub fn managed_instance(mut self, task_root: impl AsRef<Path>) -> Self {
+        self.managed_task_root = Some(task_root.as_ref().to_owned());
+        self.env("AWS_LAMBDA_MAX_CONCURRENCY", "1")
+    }
+
     /// Starts it on free ports, and waits until it listens.
     ///
     /// # Panics
@@ -144,7 +231,7 @@ impl Builder {
     pub fn start(self) -> Emulator {
         for _ in 0..ATTEMPTS {
             let [runtime_api, invoke] = free_addresses();
-            let mut command = Command::new(runtime_interface_emulator());
+            let (mut command, var) = self.command();
             command
                 .env_clear()
                 .envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -152,13 +239,16 @@ impl Builder {
             command
                 .arg("--runtime-interface-emulator-address")
                 .arg(invoke.to_string());
-            command.arg(&self.runtime).args(&self.arguments);
+            if self.managed_task_root.is_none() {
+                command.arg(&self.runtime).args(&self.arguments);
+            }
             let process = Process::start(command);
             if listens(&process, runtime_api) && listens(&process, invoke) {
                 return Emulator {
                     process,
                     address: invoke,
                     turn: Mutex::default(),
+                    _var: var,
                 };
             }
             process.wait_for_exit(PATIENCE);
@@ -170,6 +260,39 @@ impl Builder {
         }
         panic!("found no two free ports in {ATTEMPTS} attempts");
     }
+
+    /// The emulator without its arguments, and the folder that it needs to run.
+    fn command(&self) -> (Command, Option<TempDir>) {
+        let emulator = runtime_interface_emulator();
+        let Some(task_root) = &self.managed_task_root else {
+            return (Command::new(emulator), None);
+        };
+        let var = empty_var();
+        readable_by_all(task_root);
+        let mut command = Command::new("unshare");
+        // The emulator would take a program that is called `bootstrap` from its working directory, too.
+        command
+            .current_dir("/")
+            .args(["--mount", "sh", "-c", WITH_OWN_VAR, "sh"]);
+        command.arg(var.path()).arg(&self.runtime).arg(task_root).arg(emulator);
+        (command, Some(var))
+    }
+}
+
+/// A folder with places for what [`WITH_OWN_VAR`] puts there.
+fn empty_var() -> TempDir {
+    let var = TempDir::new().expect("temporary files can be made");
+    readable_by_all(var.path());
+    let made = fs::create_dir(var.path().join("runtime"))
+        .and_then(|()| fs::create_dir(var.path().join("task")))
+        .and_then(|()| fs::write(var.path().join("runtime/bootstrap"), ""))
+        .and_then(|()| fs::write(var.path().join("emulator"), ""));
+    made.expect("a fresh folder can be written");
+    var
+}
+
+fn readable_by_all(folder: &Path) {
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("a folder of ours can be opened to all");
 }
 
 /// Two addresses that nobody listened on a moment ago.
@@ -192,7 +315,7 @@ fn listens(process: &Process, address: SocketAddr) -> bool {
             Instant::now() < expiry,
             "the emulator does not listen on {address} after {PATIENCE:?}"
         );
-        thread::sleep(STARTUP_POLL);
+        thread::sleep(POLL);
     }
     false
 }

@@ -39,8 +39,13 @@ const LEAVE_OUT: &str = "ORLOP_TEST_IMAGE=skip leaves the tests of images out";
 /// What makes the stand-in.
 const DEBOOTSTRAP: &[&str] = &["debootstrap"];
 
-/// What an environment of 128 MB allows its runtime on Lambda. The limits of files and threads are Lambda's too; podman's
-/// own are higher than some machines let it set.
+/// The official Rust image, as the `Dockerfile` of a new project names it.
+const RUST: &str = "docker.io/library/rust:1.95-bookworm";
+
+/// Lambda's limits of files and threads; podman's own are higher than some machines let it set.
+const LIMITS: &[&str] = &["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+
+/// What an environment of 128 MB allows its runtime on Lambda, beside the [`LIMITS`].
 const LAMBDA: &[&str] = &[
     "--read-only",
     "--tmpfs",
@@ -51,10 +56,6 @@ const LAMBDA: &[&str] = &[
     "993:990",
     "--cap-drop",
     "all",
-    "--ulimit",
-    "nofile=1024:1024",
-    "--ulimit",
-    "nproc=1024:1024",
     "--network=host",
 ];
 
@@ -116,14 +117,11 @@ impl Builder {
     ///
     /// If it cannot be built, with what podman said.
     pub fn project(&self, target: Option<&str>) -> Image {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("this crate is a folder of the workspace");
         let mut arguments = self.base();
         if let Some(target) = target {
             arguments.extend(["--target".into(), target.into()]);
         }
-        self.build(workspace, &arguments)
+        self.build(workspace(), &arguments)
     }
 
     /// What tells podman where the `Dockerfile` starts from.
@@ -246,6 +244,47 @@ impl Image {
         self.builder.build(context.path(), &[])
     }
 
+    /// The image of an example, as its own `Dockerfile` makes it of this image, a full one, and a `lean` one.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be built, with what podman said.
+    pub fn example(&self, name: &str, lean: &Self) -> Self {
+        let file = workspace().join("examples").join(name).join("Dockerfile");
+        let mut arguments = self.builder.base();
+        arguments.extend(["--file".into(), file.into()]);
+        arguments.extend(self.bases(lean));
+        self.builder.build(workspace(), &arguments)
+    }
+
+    /// The image of a new project from that template, as its own `Dockerfile` makes it of this image and a `lean` one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::example`].
+    pub fn new_project(&self, template: &str, lean: &Self) -> Self {
+        let folder = TempDir::new_in(&self.builder.folder).expect("the target directory can be written");
+        let mut volume = folder.path().as_os_str().to_owned();
+        volume.push(":/var/task");
+        let mut new = self.builder.podman();
+        new.args(["run", "--rm", "--entrypoint", "orlop"]).args(LIMITS);
+        new.arg("--volume").arg(volume).arg(&self.name);
+        new.args(["new", "project", "--template", template]);
+        run(new, "making a new project");
+
+        let mut arguments = self.builder.base();
+        let rust = variable("ORLOP_TEST_IMAGE_BASE").unwrap_or_else(|| STAND_IN.into());
+        arguments.extend(stands_for(RUST, rust));
+        arguments.extend(self.bases(lean));
+        self.builder.build(&folder.path().join("project"), &arguments)
+    }
+
+    /// What tells podman that this image and the `lean` one are those that users build upon. Tags would be seen by others
+    /// on the machine.
+    fn bases(&self, lean: &Self) -> Vec<OsString> {
+        [stands_for("orlop", &self.name), stands_for("orlop-lean", &lean.name)].concat()
+    }
+
     /// The size of all its files, in bytes.
     ///
     /// # Panics
@@ -267,6 +306,7 @@ impl Image {
         let mut command = self.builder.podman();
         command
             .args(["run", "--rm", "--name", &name])
+            .args(LIMITS)
             .args(LAMBDA)
             .args(["--env", &format!("AWS_LAMBDA_RUNTIME_API={}", lambda.address())])
             .args(["--env", "AWS_LAMBDA_FUNCTION_NAME=test"])
@@ -317,6 +357,17 @@ impl Drop for Container {
         command.args(["rm", "--force", "--ignore", "--time", "0", &self.name]);
         command.output().ok();
     }
+}
+
+/// What tells podman to take an image that it has wherever a `Dockerfile` says `name`.
+fn stands_for(name: &str, image: impl AsRef<OsStr>) -> [OsString; 2] {
+    let context = format!("{name}=container-image://");
+    ["--build-context".into(), joined(&context, image)]
+}
+
+fn workspace() -> &'static Path {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    parent.expect("this crate is a folder of the workspace")
 }
 
 /// The folder of the Rust toolchain that runs the test.
