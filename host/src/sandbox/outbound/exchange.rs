@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -113,6 +113,10 @@ pub(super) async fn exchange(
             .map_err(|error| failure.explain(&error))
     })
     .await?;
+    // The client looks at its buffer's size between two reads, so a larger head passes if it comes at once.
+    if header_bytes(response.headers()) > MAX_HEADER_BYTES {
+        return Err(headers_too_large());
+    }
     let body = |incoming| IncomingBody {
         incoming,
         patience: timeouts.between_bytes,
@@ -159,10 +163,7 @@ fn explain(error: &hyper::Error) -> Error {
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .map(io::Error::kind);
     if error.is_parse_too_large() {
-        Error::ResponseHeadersTooLarge {
-            limit_bytes: MAX_HEADER_BYTES,
-            limit_count: MAX_HEADERS,
-        }
+        headers_too_large()
     } else if error.is_incomplete_message() || kind == Some(io::ErrorKind::UnexpectedEof) {
         Error::ResponseIncomplete
     } else if error.is_parse() || matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)) {
@@ -170,6 +171,20 @@ fn explain(error: &hyper::Error) -> Error {
     } else {
         Error::ConnectionTerminated(reason)
     }
+}
+
+fn headers_too_large() -> Error {
+    Error::ResponseHeadersTooLarge {
+        limit_bytes: MAX_HEADER_BYTES,
+        limit_count: MAX_HEADERS,
+    }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// A response's body as it arrives. The peer is read from no faster than this is.
