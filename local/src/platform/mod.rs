@@ -337,7 +337,8 @@ impl Platform {
     fn retire(&self, environment: Arc<Environment>, reason: &'static str) {
         {
             let mut life = environment.life();
-            if life.state == State::Gone {
+            // It may have been given an event since the caller looked.
+            if life.state == State::Gone || life.events > 0 {
                 return;
             }
             life.state = State::Gone;
@@ -403,18 +404,25 @@ impl Deployed {
     /// A place in an environment that is free, or will be when its Init is over; the one used last, so that others may go.
     fn take_free(&self) -> Option<Arc<Environment>> {
         let capacity = self.function.events_per_environment.map_or(1, u32::from);
-        let free = self.environments.iter().filter(|environment| {
+        let is_free = |environment: &&Arc<Environment>| {
             let life = environment.life();
             life.state != State::Gone && !life.is_retiring && life.events < capacity && !environment.is_gone()
-        });
-        let environment = free.max_by_key(|environment| environment.life().idle_since)?;
-        let mut life = environment.life();
-        life.events += 1;
-        if life.state != State::Starting {
-            environment.thaw(&mut life);
+        };
+        loop {
+            let free = self.environments.iter().filter(is_free);
+            let environment = free.max_by_key(|environment| environment.life().idle_since)?;
+            let mut life = environment.life();
+            // It may have been retired since it was looked at.
+            if life.state == State::Gone {
+                continue;
+            }
+            life.events += 1;
+            if life.state != State::Starting {
+                environment.thaw(&mut life);
+            }
+            drop(life);
+            return Some(Arc::clone(environment));
         }
-        drop(life);
-        Some(Arc::clone(environment))
     }
 
     fn finishing(&self) -> u32 {
@@ -452,11 +460,7 @@ async fn reap(platform: Weak<Inner>) {
                 .collect()
         };
         for environment in idle {
-            // An event may have come meanwhile.
-            let is_idle = environment.life().events == 0;
-            if is_idle {
-                platform.retire(environment, "it was idle");
-            }
+            platform.retire(environment, "it was idle");
         }
     }
 }
