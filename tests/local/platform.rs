@@ -295,7 +295,6 @@ async fn an_environment_on_managed_instances_takes_several_events_and_is_never_s
         ..function("one")
     };
     let platform = platform([shared]);
-    // A runtime that asks for one event at a time serves one at a time.
     let (answer, _) = invoke(&platform, "one", json!({})).await;
     let answer = answer.unwrap();
     assert_eq!(answer["environment"]["AWS_LAMBDA_MAX_CONCURRENCY"], "4");
@@ -304,6 +303,11 @@ async fn an_environment_on_managed_instances_takes_several_events_and_is_never_s
         "lambda-managed-instances"
     );
     until(&platform, &[State::Idle]).await;
+    let events = (0..4).map(|_| invoke(&platform, "one", json!({"sleep": 0.5})));
+    for (same, _) in futures_util::future::join_all(events).await {
+        assert_eq!(same.unwrap()["pid"], answer["pid"]);
+    }
+    assert_eq!(platform.environments().len(), 1);
     // An event whose time is over does not end the environment.
     let (answer, _) = invoke(&platform, "one", json!({"sleep": 3})).await;
     assert_eq!(error_of(answer).0, "Sandbox.Timedout");

@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import sys
+import threading
 import time
 
 API = os.environ["AWS_LAMBDA_RUNTIME_API"]
@@ -98,7 +99,14 @@ def serve(connection):
         call(connection, "POST", path + "/response", json.dumps(answer), echo)
 
 
-connection = http.client.HTTPConnection(API)
-initialise(connection)
-while True:
-    serve(connection)
+def work():
+    connection = http.client.HTTPConnection(API)
+    while True:
+        serve(connection)
+
+
+initialise(http.client.HTTPConnection(API))
+# On Managed Instances, so many events at a time.
+for _ in range(int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")) - 1):
+    threading.Thread(target=work, daemon=True).start()
+work()
