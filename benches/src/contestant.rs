@@ -65,8 +65,6 @@ impl ContestantBuilder {
 impl Contestant {
     /// Starts a process as Lambda would: nothing in its environment but what Lambda sets.
     pub(crate) fn start(&self, runtime_api: &str, work: &Path) -> anyhow::Result<Process> {
-        let output = work.join("output.log");
-        let log = File::create(&output).with_context(|| format!("cannot write `{}`", output.display()))?;
         let mut command = Command::new(&self.program);
         command
             .args(&self.argument)
@@ -87,15 +85,8 @@ impl Contestant {
                 ("_HANDLER", self.argument.as_deref().unwrap_or_default()),
             ])
             .env("LAMBDA_TASK_ROOT", &self.task_root)
-            .envs(self.variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("cannot share the log file")?)
-            .stderr(log);
-        let started = Instant::now();
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", self.program.display()))?;
-        Ok(Process { child, started, output })
+            .envs(self.variables.iter().copied());
+        Process::start(command, work.join("output.log"))
     }
 }
 
@@ -124,6 +115,20 @@ pub(crate) struct Memory {
 }
 
 impl Process {
+    /// Starts a program that writes into the file `output`.
+    pub(crate) fn start(mut command: Command, output: PathBuf) -> anyhow::Result<Self> {
+        let log = File::create(&output).with_context(|| format!("cannot write `{}`", output.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("cannot share the log file")?)
+            .stderr(log);
+        let started = Instant::now();
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+        Ok(Self { child, started, output })
+    }
+
     /// What it has printed, for a message about its failure.
     pub(crate) fn output(&self) -> String {
         let output = fs::read(&self.output).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Measures Orlop beside a native runtime: the same events, over the same kind of connection, in the same minute.
 //!
 //! [`programs`] builds what takes part, [`runtime_api`] plays Lambda, [`measure`] takes turns between the contestants, and
-//! [`report`] prints how they compare. Absolute times depend on the machine and its mood; ratios of one run are what counts.
+//! [`report`] prints how they compare. [`platform`] measures the other side, what plays Lambda on a laptop. Absolute times depend
+//! on the machine and its mood; ratios of one run are what counts.
 
 mod arguments;
 mod chunked;
@@ -9,6 +10,7 @@ mod contestant;
 mod fleet;
 mod lineup;
 mod measure;
+mod platform;
 mod programs;
 mod read_only;
 mod report;
@@ -18,7 +20,7 @@ mod statistics;
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 
 use arguments::{Arguments, Plan};
@@ -57,6 +59,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for lineup in Lineup::all(&programs, &arguments.only)? {
         measurements.push(Measurement::take(&lineup, &plan, &programs.work)?);
     }
+    if arguments.only.is_empty() || arguments.only.iter().any(|name| name == platform::NAME) {
+        measurements.extend(platform::measure(&programs, &plan)?);
+    }
+    let only = arguments.only.join(" or ");
+    ensure!(!measurements.is_empty(), "there is nothing called {only}");
     let report = Report::new(conditions, &measurements);
     print!("{}", report.markdown());
     if let Some(path) = &arguments.json {

@@ -41,6 +41,15 @@ pub(crate) enum Metric {
     ProcessorMsPerStream,
     PeakMib,
     PeakGrowthMib,
+    ColdP50Ms,
+    ColdP90Ms,
+    StartedColdMs,
+    RequestP50Us,
+    RequestP90Us,
+    RequestP99Us,
+    PausedP50Us,
+    PausedP90Us,
+    PausedP99Us,
 }
 
 /// All numbers of one event.
@@ -254,10 +263,10 @@ fn stream(
     ])
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn microseconds(duration: Duration) -> f64 {
+pub(crate) fn microseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }

@@ -18,6 +18,18 @@ pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
 const GUESTS: &str = "orlop-bench-guests";
 /// Of which many copies are made.
 const COPIED_GUEST: &str = "hello-handler";
+/// What `cargo run` says of this program. The build script of `ring` looks at these, and all that depends on it would be built
+/// again whenever they come or go.
+const OF_CARGO_RUN: [&str; 8] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+    "OUT_DIR",
+];
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// Everything that takes part.
@@ -132,6 +144,9 @@ fn target_folder() -> anyhow::Result<PathBuf> {
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    OF_CARGO_RUN.iter().for_each(|name| {
+        cargo.env_remove(name);
+    });
     cargo
 }
 

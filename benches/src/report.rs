@@ -12,7 +12,7 @@ use crate::measure::{Measurement, Metric, Results};
 use crate::statistics::Summary;
 
 /// Tables with their columns. A measurement has those of which it has numbers.
-const TABLES: [&[Metric]; 5] = [
+const TABLES: [&[Metric]; 8] = [
     &[
         Metric::LatencyP50Us,
         Metric::LatencyP90Us,
@@ -25,6 +25,9 @@ const TABLES: [&[Metric]; 5] = [
     &[Metric::MegabytesPerSecond, Metric::HeadUs, Metric::ProcessorMsPerStream],
     &[Metric::PeakMib, Metric::PeakGrowthMib],
     &[Metric::ResidentMib, Metric::AnonymousMib, Metric::FilesMib],
+    &[Metric::ColdP50Ms, Metric::ColdP90Ms, Metric::StartedColdMs],
+    &[Metric::PausedP50Us, Metric::PausedP90Us, Metric::PausedP99Us],
+    &[Metric::RequestP50Us, Metric::RequestP90Us, Metric::RequestP99Us],
 ];
 
 impl Metric {
@@ -46,12 +49,28 @@ impl Metric {
             Self::ProcessorMsPerStream => "CPU per stream, ms",
             Self::PeakMib => "most resident, MiB",
             Self::PeakGrowthMib => "of it since a short stream, MiB",
+            Self::ColdP50Ms => "cold request p50, ms",
+            Self::ColdP90Ms => "p90, ms",
+            Self::StartedColdMs => "start of the program → first answer, ms",
+            Self::RequestP50Us => "request right after an answer p50, µs",
+            Self::PausedP50Us => "request after a pause p50, µs",
+            Self::RequestP90Us | Self::PausedP90Us => "p90, µs",
+            Self::RequestP99Us | Self::PausedP99Us => "p99, µs",
         }
     }
 
     fn decimals(self) -> usize {
         match self {
-            Self::EventsPerSecond | Self::MegabytesPerSecond | Self::HeadUs | Self::ProcessorMsPerStream => 0,
+            Self::EventsPerSecond
+            | Self::MegabytesPerSecond
+            | Self::HeadUs
+            | Self::ProcessorMsPerStream
+            | Self::RequestP50Us
+            | Self::RequestP90Us
+            | Self::RequestP99Us
+            | Self::PausedP50Us
+            | Self::PausedP90Us
+            | Self::PausedP99Us => 0,
             Self::LatencyP50Us
             | Self::LatencyP90Us
             | Self::LatencyP99Us
@@ -63,7 +82,10 @@ impl Metric {
             | Self::AnonymousMib
             | Self::FilesMib
             | Self::PeakMib
-            | Self::PeakGrowthMib => 2,
+            | Self::PeakGrowthMib
+            | Self::ColdP50Ms
+            | Self::ColdP90Ms
+            | Self::StartedColdMs => 2,
         }
     }
 }

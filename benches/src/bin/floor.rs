@@ -3,15 +3,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+/// How long Lambda's address may refuse connections.
+const PATIENCE: Duration = Duration::from_secs(1);
 const HEAD_END: &[u8] = b"\r\n\r\n";
-const REQUEST_ID: &str = "\r\nLambda-Runtime-Aws-Request-Id: ";
-const CONTENT_LENGTH: &str = "\r\nContent-Length: ";
+const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
+const CONTENT_LENGTH: &str = "content-length";
 
 fn main() -> io::Result<()> {
     let answer = std::env::args().nth(1).unwrap_or_default();
     let address = runtime_api();
-    let mut stream = TcpStream::connect(&address)?;
+    let mut stream = connect(&address)?;
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 << 10];
     let next = format!("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -26,6 +29,17 @@ fn main() -> io::Result<()> {
         );
         stream.write_all(request.as_bytes())?;
         read_message(&mut stream, &mut buffer)?;
+    }
+}
+
+/// AWS's emulator starts the runtime before it listens, and this one is there first now and then.
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && started.elapsed() < PATIENCE => {}
+            outcome => return outcome,
+        }
     }
 }
 
@@ -52,8 +66,10 @@ fn read_message(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<String>
     }
 }
 
-fn field<'a>(head: &'a str, start: &str) -> Option<&'a str> {
-    head.split_once(start)?.1.lines().next()
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let (_, value) = fields.into_iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
+    Some(value)
 }
 
 #[expect(clippy::disallowed_methods, reason = "Lambda names the address in a variable")]
