@@ -102,7 +102,7 @@ fn http_api(listener: TcpListener, platform: &Platform, names: Vec<String>) -> s
 async fn print(journal: Journal) {
     let (kept, mut entries) = journal.read();
     let print = |entry: &Entry| println!("{}", serde_json::to_string(entry).unwrap_or_default());
-    kept.iter().for_each(|entry| print(&entry));
+    kept.iter().for_each(|entry| print(entry));
     loop {
         match entries.recv().await {
             Ok(entry) => print(&entry),
