@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bytesize::ByteSize;
-use orlop_host::engine::Target;
+use orlop_host::engine::Cpu;
 
-use crate::compile::{TargetName, target_or_host};
 use crate::mistake::Mistake;
+use crate::processor;
 use crate::project::{Built, Component, Progress, Project};
 
 /// Build a crate into what goes into an image: components, artifacts and orlop.toml.
@@ -25,9 +25,8 @@ pub(crate) struct Arguments {
     /// The folder of a crate, a folder of components, or a component (.wasm)
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// The processor to compile for [default: this machine's]
-    #[arg(long, value_name = "TRIPLE")]
-    target: Option<TargetName>,
+    #[command(flatten)]
+    processor: processor::Flags,
     /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -39,12 +38,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let Arguments {
         path,
-        target,
+        processor,
         output,
         quiet,
     } = arguments;
     let started = Instant::now();
-    let target = target_or_host(target.map(Target::from))?;
+    let cpu = processor.cpu()?;
     let progress = match quiet {
         true => Progress::quiet(),
         false => Progress::on_stderr(),
@@ -57,9 +56,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         ));
     }
     let task_root = output.clone().unwrap_or_else(|| project.default_task_root());
-    let built = project.build_into(&task_root, target, &[], &progress)?;
+    let built = project.build_into(&task_root, cpu, &[], &progress)?;
     if !quiet {
-        report(&built, target, started);
+        report(&built, cpu, started);
     }
     for function in built.missing() {
         eprintln!("warning: orlop.toml has a function {function}, whose component is not made here");
@@ -68,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
 }
 
 /// A line for each component, and one for all.
-fn report(built: &Built, target: Target, started: Instant) {
+fn report(built: &Built, cpu: Cpu, started: Instant) {
     let rows: Vec<[String; 4]> = built.components().iter().map(row).collect();
     let titles = ["", ".wasm", ".cwasm", "compiled in"].map(str::to_owned);
     let width = |column: usize| {
@@ -86,9 +85,8 @@ fn report(built: &Built, target: Target, started: Instant) {
         );
     }
     eprintln!(
-        "built {} for {} in {:.2} s",
+        "built {} for {cpu} in {:.2} s",
         near(built.task_root()).display(),
-        target.triple(),
         started.elapsed().as_secs_f64()
     );
 }

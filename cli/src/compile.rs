@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bytesize::ByteSize;
-use clap::ValueEnum;
 use orlop_host::artifact::ARTIFACT_EXTENSION;
 use orlop_host::artifact::compile::compile;
-use orlop_host::engine::Target;
+use orlop_host::engine::Cpu;
 
 use crate::component::read;
 use crate::mistake::Mistake;
+use crate::processor;
 
 /// Precompile a component into the artifact that `bootstrap` maps at Init.
 ///
@@ -26,44 +26,23 @@ pub(crate) struct Arguments {
     /// Where to write the artifact [default: the component's path with the extension .cwasm]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The processor to compile for [default: this machine's]
-    #[arg(long, value_name = "TRIPLE")]
-    target: Option<TargetName>,
-}
-
-/// The names of targets on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum TargetName {
-    /// Any x86-64 processor
-    #[value(name = "x86_64-unknown-linux-gnu")]
-    X86_64,
-    /// AWS Graviton, any generation
-    #[value(name = "aarch64-unknown-linux-gnu")]
-    Aarch64,
-}
-
-impl From<TargetName> for Target {
-    fn from(name: TargetName) -> Self {
-        match name {
-            TargetName::X86_64 => Self::X86_64,
-            TargetName::Aarch64 => Self::Aarch64,
-        }
-    }
+    #[command(flatten)]
+    processor: processor::Flags,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let Arguments {
         component,
         output,
-        target,
+        processor,
     } = arguments;
-    let target = target_or_host(target.map(Target::from))?;
+    let cpu = processor.cpu()?;
     let bytes = read(component)?;
     let output = output
         .clone()
         .unwrap_or_else(|| component.with_extension(ARTIFACT_EXTENSION));
     let started = Instant::now();
-    let artifact = compile_or_explain(component, &bytes, target)?;
+    let artifact = compile_or_explain(component, &bytes, cpu)?;
     write_whole(&output, &artifact).map_err(|error| {
         Mistake::new(
             format!("cannot write `{}`: {error}", output.display()),
@@ -71,28 +50,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         )
     })?;
     eprintln!(
-        "compiled {} ({}) to {} ({}) for {} in {:.2} s",
+        "compiled {} ({}) to {} ({}) for {cpu} in {:.2} s",
         component.display(),
         ByteSize(bytes.len() as u64).display().iec(),
         output.display(),
         ByteSize(artifact.len() as u64).display().iec(),
-        target.triple(),
         started.elapsed().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn target_or_host(target: Option<Target>) -> Result<Target, Mistake> {
-    target.or_else(Target::host).ok_or_else(|| {
-        Mistake::new(
-            "Lambda offers no processor like this machine's",
-            "name the function's with `--target TRIPLE`",
-        )
-    })
-}
-
-pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], target: Target) -> Result<Vec<u8>, Mistake> {
-    compile(bytes, target).map_err(|error| {
+pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], cpu: Cpu) -> Result<Vec<u8>, Mistake> {
+    compile(bytes, cpu).map_err(|error| {
         Mistake::new(
             format!("`{}`: {error}", path.display()),
             "check that the file is whole, and that it was built by a stock toolchain for wasm32-wasip2",

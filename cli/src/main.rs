@@ -9,6 +9,7 @@ mod invoke;
 mod mistake;
 mod new;
 mod output;
+mod processor;
 mod project;
 mod schema;
 

@@ -1,6 +1,7 @@
 //! Precompiled components: preferred, checked, and refused if they are not ours.
 
 use std::fs;
+use std::path::Path;
 
 use orlop_tests::{Event, FakeRuntimeApi, Host, TaskRoot, bootstrap, compile, compile_with, examples, guests, orlop};
 
@@ -16,6 +17,23 @@ fn refusal(task_root: &TaskRoot) -> serde_json::Value {
     assert_eq!(host.wait_for_exit(END).code(), Some(1));
     assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
     report
+}
+
+/// The artifact with one field of its stamp changed, and a digest that fits.
+fn stamped(artifact: impl AsRef<Path>, field: &str, value: &str) -> Vec<u8> {
+    let artifact = fs::read(artifact).unwrap();
+    let (rest, magic) = artifact.split_at(artifact.len() - 8);
+    let (rest, length) = rest.split_at(rest.len() - 4);
+    let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+    let (code, stamp) = rest[..rest.len() - 32].split_at(rest.len() - 32 - length);
+    let mut stamp: serde_json::Value = serde_json::from_slice(stamp).unwrap();
+    assert!(stamp[field].is_string(), "{stamp}");
+    stamp[field] = value.into();
+    let stamp = stamp.to_string();
+    let digested = [code, stamp.as_bytes()].concat();
+    let digest = sha2::Sha256::digest(&digested);
+    let length = u32::try_from(stamp.len()).unwrap().to_le_bytes();
+    [&digested[..], &digest, &length, magic].concat()
 }
 
 #[test]
@@ -96,35 +114,80 @@ fn an_artifact_that_was_changed_is_refused() {
 }
 
 #[test]
-fn an_artifact_for_another_processor_is_refused_by_name() {
-    let other = if cfg!(target_arch = "x86_64") {
-        "aarch64-unknown-linux-gnu"
-    } else {
-        "x86_64-unknown-linux-gnu"
+fn an_artifact_for_another_architecture_is_refused_with_the_command_that_makes_the_right_one() {
+    const X86_64: &str = "x86_64-unknown-linux-gnu";
+    const AARCH64: &str = "aarch64-unknown-linux-gnu";
+    let (ours, other) = match cfg!(target_arch = "x86_64") {
+        true => (X86_64, AARCH64),
+        false => (AARCH64, X86_64),
     };
     let artifact = compile_with(guests::ECHO, &["--target", other]);
     let report = refusal(&TaskRoot::new().with("echo.cwasm", artifact));
     let message = text(&report, "errorMessage");
-    assert!(
-        message.contains(other) && message.contains(std::env::consts::ARCH),
-        "{message}"
-    );
+    for expected in [
+        &format!("it was compiled for {other}, and this machine is {ours}"),
+        &format!("`orlop compile echo.wasm -o echo.cwasm --target {ours}`"),
+    ] {
+        assert!(message.contains(expected), "{message}");
+    }
+    let right = compile_with(guests::ECHO, &["--target", ours]);
+    let report = refusal(&TaskRoot::new().with_content("echo.cwasm", stamped(&right, "target", "x86_64-apple-darwin")));
+    let message = text(&report, "errorMessage");
+    assert!(message.contains("it was compiled for x86_64-apple-darwin"), "{message}");
+}
+
+/// The processors of this architecture, from the least, each with what has to be among the machine's `flags`.
+#[cfg(target_arch = "x86_64")]
+const PROCESSORS: &[(&str, &str)] = &[
+    ("x86-64", "sse2"),
+    ("x86-64-v2", "sse4_2"),
+    ("x86-64-v3", "avx2"),
+    ("x86-64-v4", "avx512vl"),
+];
+#[cfg(target_arch = "aarch64")]
+const PROCESSORS: &[(&str, &str)] = &[("armv8-a", "asimd")];
+
+#[test]
+fn an_artifact_runs_where_the_processor_has_all_it_needs_and_is_refused_elsewhere() {
+    let machine = fs::read_to_string("/proc/cpuinfo").unwrap();
+    for (processor, sign) in PROCESSORS {
+        let artifact = compile_with(guests::ECHO, &["--cpu", processor]);
+        let task_root = TaskRoot::new().with("echo.cwasm", artifact);
+        if machine.split_whitespace().any(|flag| flag == *sign) {
+            let lambda = FakeRuntimeApi::start();
+            let _host = Host::bootstrap(&lambda).task_root(&task_root).start();
+            lambda.send(Event::new("a", "1"));
+            assert_eq!(lambda.wait_for_answer("a").body, b"1", "{processor}");
+        } else {
+            refused_for_a_lesser_processor(&task_root, processor);
+        }
+    }
+}
+
+#[test]
+fn an_artifact_for_an_unknown_processor_is_refused_with_the_command_that_makes_the_right_one() {
+    let artifact = compile(guests::ECHO);
+    for processor in ["x86-64-v9", "pentium"] {
+        let task_root = TaskRoot::new().with_content("echo.cwasm", stamped(&artifact, "cpu", processor));
+        refused_for_a_lesser_processor(&task_root, processor);
+    }
+}
+
+fn refused_for_a_lesser_processor(task_root: &TaskRoot, processor: &str) {
+    let report = refusal(task_root);
+    let message = text(&report, "errorMessage");
+    let (least, _) = PROCESSORS[0];
+    for expected in [
+        &format!("it was compiled for the processor {processor}, "),
+        &format!("`orlop compile echo.wasm -o echo.cwasm --cpu {least}`"),
+    ] {
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]
 fn an_artifact_of_another_engine_is_refused_by_name() {
-    // A stamp of another version, sealed with a digest that fits.
-    let artifact = fs::read(compile(guests::ECHO)).unwrap();
-    let footer = artifact.len() - 44;
-    let version = b"wasmtime-48.0.8";
-    let at = artifact[..footer]
-        .windows(version.len())
-        .rposition(|window| window == version)
-        .unwrap();
-    let mut other = artifact.clone();
-    other[at..at + version.len()].copy_from_slice(b"wasmtime-48.0.7");
-    let digest = sha2::Sha256::digest(&other[..footer]);
-    other[footer..footer + 32].copy_from_slice(&digest);
+    let other = stamped(compile(guests::ECHO), "engine", "wasmtime-48.0.7+orlop-0.1.0");
     let report = refusal(&TaskRoot::new().with_content("echo.cwasm", other));
     let message = text(&report, "errorMessage");
     assert!(

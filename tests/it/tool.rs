@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use orlop_tests::{compile, examples, guests, orlop};
+use orlop_tests::{compile, compile_with, examples, guests, orlop};
+use sha2::Digest;
 
 fn run(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(orlop())
@@ -216,6 +217,43 @@ fn inspect_says_what_a_component_is_and_what_it_is_denied() {
 }
 
 #[test]
+fn inspect_says_for_which_processor_and_engine_an_artifact_is_and_whether_it_runs_here() {
+    let ours = stdout(&run(&["inspect", path(&compile(examples::HELLO))], ""));
+    let other = match cfg!(target_arch = "x86_64") {
+        true => "armv8-a",
+        false => "x86-64-v3",
+    };
+    let others = compile_with(examples::HELLO, &["--cpu", other]);
+    let others = stdout(&run(&["inspect", path(&others)], ""));
+    let component = fs::read(examples::HELLO.path()).unwrap();
+    let made_of = sha2::Sha256::digest(component);
+    let made_of: String = made_of.iter().map(|byte| format!("{byte:02x}")).collect();
+    for report in [&ours, &others] {
+        for expected in ["engine: wasmtime-", "features: those of stock", "KiB", &made_of] {
+            assert!(report.contains(expected), "{expected}: {report}");
+        }
+    }
+    assert!(ours.contains("here: runs\n"), "{ours}");
+    for expected in [&format!("cpu: {other}\n"), "here: refused, it was compiled for "] {
+        assert!(others.contains(expected), "{expected}: {others}");
+    }
+}
+
+#[test]
+fn a_processor_of_another_architecture_is_a_mistake() {
+    let (error, help) = mistake(&[
+        "compile",
+        path(examples::HELLO.path()),
+        "--cpu",
+        "x86-64-v3",
+        "--target",
+        "aarch64-unknown-linux-gnu",
+    ]);
+    assert!(error.contains("x86-64-v3 is none of aarch64"), "{error}");
+    assert!(help.contains("--cpu armv8-a"), "{help}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let mut child = Command::new(orlop())
         .args(["inspect", path(guests::NETWORK.path())])
@@ -259,7 +297,7 @@ fn mistakes_are_one_line_of_error_and_one_of_help_with_exit_code_2() {
             "cannot write",
         ),
         (&["inspect", path(&half)], "no valid component"),
-        (&["inspect", path(&stale)], "machine code"),
+        (&["inspect", path(&stale)], "no stamp"),
         (
             &["invoke", path(examples::HELLO.path()), "-e", "/nowhere/event.json"],
             "cannot read the event",

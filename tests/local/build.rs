@@ -120,20 +120,23 @@ fn another_folder_is_filled_on_demand_and_nothing_of_it_is_removed() {
 fn another_processors_code_is_made_for_it() {
     let desk = Desk::apart();
     desk.crate_with("fleet", &[("sloop", "1")]);
-    let is_for = |triple: &str| {
-        let said = desk.orlop(&["build", "fleet", "--target", triple]).done();
+    let is_for = |flag: &str, value: &str, name: &str| {
+        let said = desk.orlop(&["build", "fleet", flag, value]).done();
         assert!(
             said.stderr
-                .contains(&format!("built target/orlop/fleet for {triple} in ")),
+                .contains(&format!("built target/orlop/fleet for {name} in ")),
             "{}",
             said.stderr
         );
         let artifact = fs::read(desk.path("target/orlop/fleet/sloop.cwasm")).unwrap();
         let stamp = String::from_utf8_lossy(&artifact[artifact.len() - 400..]).into_owned();
-        assert!(stamp.contains(triple), "{stamp}");
+        assert!(stamp.contains(value), "{stamp}");
     };
-    is_for("aarch64-unknown-linux-gnu");
-    is_for("x86_64-unknown-linux-gnu");
+    let (x86_64, aarch64) = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu");
+    is_for("--target", aarch64, aarch64);
+    is_for("--target", x86_64, x86_64);
+    is_for("--cpu", "x86-64-v3", &format!("{x86_64} (x86-64-v3)"));
+    is_for("--cpu", "x86-64", x86_64);
     let said = desk.orlop(&["build", "fleet", "--target", "riscv64"]);
     assert_eq!(said.code, Some(2));
     assert!(said.stderr.contains("aarch64-unknown-linux-gnu"), "{}", said.stderr);

@@ -25,10 +25,7 @@ pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
             "check that the file is whole",
         )
     })?;
-    let features = match Features::needed_by(bytes).names().as_slice() {
-        [] => "those of stock toolchains".to_owned(),
-        names => names.join(", "),
-    };
+    let features = feature_names(Features::needed_by(bytes));
     Ok(format!(
         "{}: {} in {} core modules\nworld: {}\nfeatures: {features}\n{}{}sandbox:\n  {}\n",
         path.display(),
@@ -42,6 +39,14 @@ pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
         ),
         [SANDBOX, &[surface.stdio()]].concat().join("\n  "),
     ))
+}
+
+/// The features of a component, or of an artifact, in words.
+pub(super) fn feature_names(features: Features) -> String {
+    match features.names().as_slice() {
+        [] => "those of stock toolchains".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 /// The world of a component, in a sentence.

@@ -1,5 +1,6 @@
-//! `orlop inspect`: what a component is, or what a folder with an `orlop.toml` deploys.
+//! `orlop inspect`: what a component or an artifact is, or what a folder with an `orlop.toml` deploys.
 
+mod artifact;
 mod component;
 mod deployment;
 
@@ -14,10 +15,11 @@ use crate::mistake::Mistake;
 use crate::output;
 use crate::project::{Progress, Project};
 
-/// Say which world a component belongs to, what it imports, and what the sandbox denies it; or what an orlop.toml means.
+/// Say what a component is and what the sandbox denies it, what an artifact is for, or what an orlop.toml means.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A component (.wasm), the folder of a crate that builds one, an orlop.toml, or the folder that holds one and its components
+    /// A component (.wasm), the folder of a crate that builds one, an artifact (.cwasm), an orlop.toml, or the folder
+    /// that holds one and its components
     path: PathBuf,
 }
 
@@ -41,13 +43,7 @@ fn describe(path: &Path) -> Result<String, Mistake> {
         .extension()
         .is_some_and(|extension| extension == ARTIFACT_EXTENSION)
     {
-        return Err(Mistake::new(
-            format!(
-                "`{}` is machine code, which hides what the component was",
-                path.display()
-            ),
-            "inspect the .wasm it was made of",
-        ));
+        return artifact::describe(path);
     }
     component::describe(path, &read(path)?)
 }

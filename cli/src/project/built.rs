@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use orlop_host::artifact::compile::is_current;
 use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION, without_extension};
-use orlop_host::engine::Target;
+use orlop_host::engine::Cpu;
 use orlop_host::manifest::{self, Manifest};
 
 use super::apart::Apart;
@@ -68,7 +68,7 @@ impl Built {
         project: &Project,
         sources: Vec<(String, PathBuf)>,
         task_root: &Path,
-        target: Target,
+        cpu: Cpu,
         earlier: &[&Path],
         progress: &Progress,
     ) -> Result<Self, Mistake> {
@@ -81,7 +81,7 @@ impl Built {
                 name,
                 source,
                 task_root,
-                target,
+                cpu,
             }
             .run(&folders, progress)
         };
@@ -139,7 +139,7 @@ struct Packing<'a> {
     name: String,
     source: PathBuf,
     task_root: &'a Path,
-    target: Target,
+    cpu: Cpu,
 }
 
 impl Packing<'_> {
@@ -151,7 +151,7 @@ impl Packing<'_> {
             return Ok(self.done(None, artifact.len(), None));
         }
         let component = read(&self.source)?;
-        let is_good = |artifact: &Vec<u8>| is_current(artifact, &component, self.target);
+        let is_good = |artifact: &Vec<u8>| is_current(artifact, &component, self.cpu);
         let beside = self.source.with_extension(ARTIFACT_EXTENSION);
         let mut kept = folders
             .iter()
@@ -165,10 +165,10 @@ impl Packing<'_> {
                     "compiling {} ({}) for {}",
                     self.name,
                     ByteSize(component.len() as u64).display().iec(),
-                    self.target.triple()
+                    self.cpu
                 ));
                 let started = Instant::now();
-                let artifact = compile_or_explain(&self.source, &component, self.target)?;
+                let artifact = compile_or_explain(&self.source, &component, self.cpu)?;
                 (artifact, Some(started.elapsed()))
             }
         };

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION};
-use orlop_host::engine::Target;
+use orlop_host::engine::Cpu;
 use orlop_host::manifest::{self, Manifest};
 
 use apart::Apart;
@@ -19,8 +19,8 @@ pub(crate) use built::{Built, Component};
 use cargo::Crate;
 pub(crate) use progress::Progress;
 
-use crate::compile::target_or_host;
 use crate::mistake::Mistake;
+use crate::processor;
 
 /// The folder of task roots in cargo's target directory.
 const TASK_ROOTS: &str = "orlop";
@@ -133,26 +133,26 @@ impl Project {
     pub(crate) fn build_into(
         &self,
         task_root: &Path,
-        target: Target,
+        cpu: Cpu,
         earlier: &[&Path],
         progress: &Progress,
     ) -> Result<Built, Mistake> {
         let sources = self.sources(progress)?;
-        Built::make(self, sources, task_root, target, earlier, progress)
+        Built::make(self, sources, task_root, cpu, earlier, progress)
     }
 
     /// Builds for this machine, into a fresh folder that goes with the last clone of what is returned. Artifacts that are
     /// still good are taken from `before`, an earlier build, and for crates from the last one that anybody made here.
     pub(crate) fn build_apart(&self, before: Option<&Built>, progress: &Progress) -> Result<Built, Mistake> {
-        let target = target_or_host(None)?;
+        let cpu = processor::baseline()?;
         let sources = self.sources(progress)?;
         let apart = self.fresh_folder()?;
         let Some(kept) = self.kept() else {
             let earlier: Vec<&Path> = before.map(Built::task_root).into_iter().collect();
-            return Ok(Built::make(self, sources, apart.path(), target, &earlier, progress)?.in_temporary(apart));
+            return Ok(Built::make(self, sources, apart.path(), cpu, &earlier, progress)?.in_temporary(apart));
         };
-        let last = Built::make(self, sources.clone(), &kept, target, &[], progress)?;
-        let built = Built::make(self, sources, apart.path(), target, &[&kept], progress)?;
+        let last = Built::make(self, sources.clone(), &kept, cpu, &[], progress)?;
+        let built = Built::make(self, sources, apart.path(), cpu, &[&kept], progress)?;
         Ok(built.in_temporary(apart).compiled_with(&last))
     }
 

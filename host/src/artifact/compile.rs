@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::stamp::{Stamp, sha256};
-use crate::engine::{self, Features, Target};
+use crate::engine::{self, Cpu, Features};
 
 /// A larger component is not compiled.
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
@@ -125,26 +125,26 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
 /// # Errors
 ///
 /// [`CompileError::Refused`] with the compiler's reason.
-pub fn compile(component: &[u8], target: Target) -> Result<Vec<u8>, CompileError> {
+pub fn compile(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, CompileError> {
     let refused = |error: wasmtime::Error| CompileError::Refused(uncompilable(&error));
     let features = Features::needed_by(component);
-    let engine = engine::for_compiling(target, features).map_err(refused)?;
+    let engine = engine::for_compiling(cpu, features).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
-    Ok(stamp_of(component, features, target, code.len()).seal(code))
+    Ok(stamp_of(component, features, cpu, code.len()).seal(code))
 }
 
 /// Whether this artifact is whole, and is what this program makes of that component for that processor. Then compiling the
 /// component again would give the same.
-pub fn is_current(artifact: &[u8], component: &[u8], target: Target) -> bool {
+pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu) -> bool {
     Stamp::verify(artifact)
-        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, Features::needed_by(component), target, code.len()))
+        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, Features::needed_by(component), cpu, code.len()))
 }
 
-fn stamp_of(component: &[u8], features: Features, target: Target, code_bytes: usize) -> Stamp {
+fn stamp_of(component: &[u8], features: Features, cpu: Cpu, code_bytes: usize) -> Stamp {
     Stamp {
         engine: engine::version(),
-        target: target.triple().to_owned(),
-        cpu: target.cpu().to_owned(),
+        target: cpu.target().triple().to_owned(),
+        cpu: cpu.name().to_owned(),
         kind: engine::KIND.to_owned(),
         features,
         source_sha256: sha256(component),

@@ -10,7 +10,7 @@ use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use wasmtime::component::Component;
 
 use super::Located;
-use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Stamp};
+use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Misfit, Stamp};
 use crate::engine::{self, Engines, Features};
 use crate::error::InitError;
 
@@ -124,10 +124,11 @@ pub fn load(engines: &Engines, located: &Located, verification: Verification) ->
                     reason,
                 }));
             }
-            Err(Refusal::Unfit(reason)) => format!(
-                "the artifact `{}` is refused: {reason}; make it again with `orlop compile {1}.wasm -o {1}.cwasm`",
+            Err(Refusal::Unfit(Misfit { reason, option })) => format!(
+                "the artifact `{}` is refused: {reason}; make it again with `orlop compile {1}.wasm -o {1}.cwasm{2}`",
                 file_name(path),
-                located.name
+                located.name,
+                option.map_or_else(String::new, |option| format!(" {option}"))
             ),
         },
     };
@@ -179,14 +180,20 @@ fn compile(
 /// Why an artifact is not used.
 enum Refusal {
     /// It is not ours, not whole, or not for this machine.
-    Unfit(String),
+    Unfit(Misfit),
     /// It needs more than a sandbox may have, and so would the component it was made of.
     BeyondLimit(String),
 }
 
 impl From<String> for Refusal {
     fn from(reason: String) -> Self {
-        Self::Unfit(reason)
+        Self::Unfit(Misfit { reason, option: None })
+    }
+}
+
+impl From<Misfit> for Refusal {
+    fn from(misfit: Misfit) -> Self {
+        Self::Unfit(misfit)
     }
 }
 
@@ -194,7 +201,7 @@ impl From<wasmtime::Error> for Refusal {
     fn from(error: wasmtime::Error) -> Self {
         match engine::limit_behind(&error) {
             Some(reason) => Self::BeyondLimit(reason),
-            None => Self::Unfit(format!("{error:#}")),
+            None => format!("{error:#}").into(),
         }
     }
 }
@@ -217,7 +224,7 @@ fn load_artifact(
         file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
         file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
         let stamp = Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?;
-        check_fit(&stamp)?;
+        stamp.check_fit()?;
         let engine = engines.with(stamp.features)?;
         #[expect(
             unsafe_code,
@@ -233,44 +240,13 @@ fn load_artifact(
         .read_to_end(&mut artifact)
         .map_err(reading)?;
     let (stamp, code) = Stamp::verify(&artifact).map_err(|error| error.to_string())?;
-    check_fit(&stamp)?;
+    stamp.check_fit()?;
     let engine = engines.with(stamp.features)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, code) };
     Ok((component?, stamp.features, Origin::Copied))
-}
-
-/// Only what this very build of the engine made, for this processor, is loaded.
-fn check_fit(stamp: &Stamp) -> Result<(), String> {
-    let Stamp {
-        engine,
-        target,
-        cpu: _,
-        kind,
-        features: _,
-        source_sha256: _,
-        code_bytes: _,
-    } = stamp;
-    let ours = engine::version();
-    if *engine != ours {
-        return Err(format!("it was compiled by {engine}, and this is {ours}"));
-    }
-    let architecture = target.split('-').next().unwrap_or_default();
-    if architecture != std::env::consts::ARCH {
-        return Err(format!(
-            "it was compiled for {target}, and this processor is {}",
-            std::env::consts::ARCH
-        ));
-    }
-    if kind != engine::KIND {
-        return Err(format!(
-            "it was compiled for {kind} execution, and this is {} execution",
-            engine::KIND
-        ));
-    }
-    Ok(())
 }
 
 fn file_name(path: &Path) -> String {

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::Features;
+use crate::engine::{self, Cpu, Features, Target};
 
 /// The end of every artifact.
 const MAGIC: &[u8; 8] = b"orlop\0\0\x01";
@@ -53,6 +53,16 @@ pub enum StampError {
     Tampered,
 }
 
+/// Why an artifact that is whole cannot be run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Misfit {
+    /// What it is, and what would be right.
+    pub reason: String,
+    /// What `orlop compile` has to be told to make the right one, if it would not do so by itself.
+    pub option: Option<String>,
+}
+
 impl Stamp {
     /// The artifact: code, stamp and footer.
     pub fn seal(&self, code: Vec<u8>) -> Vec<u8> {
@@ -88,8 +98,12 @@ impl Stamp {
         }
     }
 
-    /// Reads the stamp and checks the digest over everything before it. Returns the code, too.
-    pub(super) fn verify(artifact: &[u8]) -> Result<(Self, &[u8]), StampError> {
+    /// Reads the stamp of a whole artifact and checks the digest over everything before it. Returns the code, too.
+    ///
+    /// # Errors
+    ///
+    /// [`StampError`].
+    pub fn verify(artifact: &[u8]) -> Result<(Self, &[u8]), StampError> {
         let start = artifact.len().saturating_sub(FOOTER_BYTES + MAX_STAMP_BYTES);
         let stamp = Self::read(&artifact[start..], artifact.len() as u64)?;
         let (digested, footer) = artifact.split_at(artifact.len() - FOOTER_BYTES);
@@ -98,6 +112,68 @@ impl Stamp {
         }
         let code_bytes = usize::try_from(stamp.code_bytes).map_err(|_| StampError::Malformed)?;
         Ok((stamp, &digested[..code_bytes]))
+    }
+
+    /// Whether this program, on this machine, may load the code: only what this very build of the engine made, and only if
+    /// the processor has all that the code uses.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`].
+    pub fn check_fit(&self) -> Result<(), Misfit> {
+        let Self {
+            engine,
+            target,
+            cpu,
+            kind,
+            features: _,
+            source_sha256: _,
+            code_bytes: _,
+        } = self;
+        let misfit = |reason, option| Err(Misfit { reason, option });
+        let ours = engine::version();
+        if *engine != ours {
+            return misfit(format!("it was compiled by {engine}, and this is {ours}"), None);
+        }
+        let host = Target::host();
+        if host.is_none_or(|host| host.triple() != target) {
+            let here = host.map_or_else(
+                || format!("{} with {}", std::env::consts::ARCH, std::env::consts::OS),
+                |host| host.triple().to_owned(),
+            );
+            return misfit(
+                format!("it was compiled for {target}, and this machine is {here}"),
+                host.map(|host| format!("--target {}", host.triple())),
+            );
+        }
+        let baseline = || host.map(|host| format!("--cpu {}", host.baseline().name()));
+        let Some(cpu) = Cpu::named(cpu).filter(|cpu| Some(cpu.target()) == host) else {
+            return misfit(
+                format!("it was compiled for the processor {cpu}, which is unknown here"),
+                baseline(),
+            );
+        };
+        let lacking = cpu.lacking();
+        if !lacking.is_empty() {
+            return misfit(
+                format!(
+                    "it was compiled for the processor {}, and this machine's has no {}",
+                    cpu.name(),
+                    lacking.join(", ")
+                ),
+                baseline(),
+            );
+        }
+        if kind != engine::KIND {
+            return misfit(
+                format!(
+                    "it was compiled for {kind} execution, and this is {} execution",
+                    engine::KIND
+                ),
+                None,
+            );
+        }
+        Ok(())
     }
 }
 

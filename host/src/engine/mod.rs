@@ -4,7 +4,6 @@
 //! compiled it.
 
 mod features;
-#[cfg(feature = "compiler")]
 mod target;
 
 use std::sync::OnceLock;
@@ -16,8 +15,7 @@ use wasmtime::{
 };
 
 pub use features::Features;
-#[cfg(feature = "compiler")]
-pub use target::Target;
+pub use target::{Cpu, Target};
 
 use crate::sandbox::Limits;
 
@@ -103,9 +101,9 @@ impl Engines {
 ///
 /// Of the engine, if it was built without that processor.
 #[cfg(feature = "compiler")]
-pub fn for_compiling(target: Target, features: Features) -> wasmtime::Result<Engine> {
+pub fn for_compiling(cpu: Cpu, features: Features) -> wasmtime::Result<Engine> {
     let mut config = base(features);
-    target::configure(&mut config, target)?;
+    target::configure(&mut config, cpu)?;
     Engine::new(&config)
 }
 
@@ -130,7 +128,7 @@ fn running(limits: &Limits, features: Features, allocation: impl FnOnce(&mut Con
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES));
     #[cfg(feature = "compiler")]
     if let Some(target) = Target::host() {
-        target::configure(&mut config, target)?;
+        target::configure(&mut config, target.baseline())?;
     }
     allocation(&mut config);
     Ok(config)

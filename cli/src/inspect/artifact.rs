@@ -1,0 +1,57 @@
+//! What an artifact says about itself, and whether it would be loaded here.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use bytesize::ByteSize;
+use orlop_host::artifact::stamp::Stamp;
+
+use super::component;
+use crate::mistake::Mistake;
+
+/// The report on an artifact.
+pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
+    let artifact = fs::read(path).map_err(|error| {
+        Mistake::new(
+            format!("cannot read `{}`: {error}", path.display()),
+            "name an artifact (.cwasm), or the component (.wasm) it was made of",
+        )
+    })?;
+    let (stamp, code) = Stamp::verify(&artifact).map_err(|error| {
+        Mistake::new(
+            format!("`{}` is no artifact that can be used: {error}", path.display()),
+            "make it again from its component with `orlop compile FILE.wasm`",
+        )
+    })?;
+    let here = match stamp.check_fit() {
+        Ok(()) => "runs".to_owned(),
+        Err(misfit) => format!("refused, {misfit}"),
+    };
+    let Stamp {
+        engine,
+        target,
+        cpu,
+        kind,
+        features,
+        source_sha256,
+        code_bytes: _,
+    } = &stamp;
+    let mut report = format!(
+        "{}: {} of machine code, whole\n",
+        path.display(),
+        ByteSize(code.len() as u64).display().iec()
+    );
+    for (title, text) in [
+        ("target", target),
+        ("cpu", cpu),
+        ("engine", engine),
+        ("kind", kind),
+        ("features", &component::feature_names(*features)),
+        ("made of", &format!("a component with SHA-256 {source_sha256}")),
+        ("here", &here),
+    ] {
+        let _ = writeln!(report, "{title}: {text}");
+    }
+    Ok(report)
+}
