@@ -20,7 +20,7 @@ fn refusal(task_root: &TaskRoot) -> serde_json::Value {
 }
 
 /// The artifact with one field of its stamp changed, and a digest that fits.
-fn stamped(artifact: impl AsRef<Path>, field: &str, value: &str) -> Vec<u8> {
+pub(crate) fn stamped(artifact: impl AsRef<Path>, field: &str, value: &str) -> Vec<u8> {
     let artifact = fs::read(artifact).unwrap();
     let (rest, magic) = artifact.split_at(artifact.len() - 8);
     let (rest, length) = rest.split_at(rest.len() - 4);

@@ -24,6 +24,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod logging;
+mod processors;
 mod sandbox;
 mod signing;
 mod site;

@@ -206,6 +206,19 @@ pub fn bootstrap() -> &'static Path {
     PATH.get_or_init(|| given("ORLOP_TEST_BOOTSTRAP").unwrap_or_else(|| build("bootstrap", &["bootstrap"])))
 }
 
+/// The runtime as it ships for Graviton, built by the first test that asks for it; or the one that
+/// `ORLOP_TEST_BOOTSTRAP_AARCH64` names.
+///
+/// # Panics
+///
+/// If it cannot be built, with what cargo said.
+pub fn bootstrap_for_aarch64() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        given("ORLOP_TEST_BOOTSTRAP_AARCH64").unwrap_or_else(|| build("bootstrap", &["bootstrap-aarch64"]))
+    })
+}
+
 /// The developer's tool in a debug build, built by the first test that asks for it; or the one that `ORLOP_TEST_TOOL` names.
 ///
 /// # Panics

@@ -27,7 +27,7 @@ pub use caller::Caller;
 pub use component::Component;
 pub use emulator::Emulator;
 pub use fake_runtime_api::{Answer, Event, FakeRuntimeApi, Reply};
-pub use host::{Host, TaskRoot, bootstrap, compile, compile_with, orlop};
+pub use host::{Host, TaskRoot, bootstrap, bootstrap_for_aarch64, compile, compile_with, orlop};
 pub use http_server::HttpServer;
 pub use moto::Moto;
 pub use process::{Process, Signal};
