@@ -3,6 +3,8 @@
 mod clients;
 mod component;
 mod limits;
+mod parsing;
+mod patience;
 mod streams;
 
 use std::num::NonZeroU32;

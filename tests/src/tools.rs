@@ -29,6 +29,9 @@ pub const AWS_CLI_VERSION: &str = "1.46.3";
 /// The version of `boto3`, AWS's SDK for Python; one that shares its core with the AWS CLI.
 pub const BOTO3_VERSION: &str = "1.44.5";
 
+/// The version of `h11`, a parser of HTTP that has nothing in common with ours.
+pub const H11_VERSION: &str = "0.16.0";
+
 /// The version of `awslambdaric`, AWS's runtime interface client for Python.
 pub const AWSLAMBDARIC_VERSION: &str = "4.2.2";
 
@@ -216,6 +219,18 @@ pub fn python_with_boto3() -> Command {
         python.env("PYTHONPATH", packages);
         python
     })
+}
+
+/// Python with `h11`.
+///
+/// # Panics
+///
+/// If it cannot be installed, with what is missing.
+pub fn python_with_h11() -> Command {
+    let packages = python_packages(&format!("h11-{H11_VERSION}"), &[&format!("h11=={H11_VERSION}")]);
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", packages);
+    python
 }
 
 /// A folder for `PYTHONPATH` with AWS's runtime interface client for Python.

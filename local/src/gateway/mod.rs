@@ -25,13 +25,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use serde_json::Value;
 
 use crate::invocation::{Answer, AnswerBody, Invocation, MAX_PAYLOAD_BYTES, Refusal};
 use crate::journal::What;
 use crate::platform::Platform;
-use crate::server::{self, ReadError};
+use crate::server::{self, ReadError, RequestBody};
 use failure::Failure;
 use request::RequestParts;
 use response::Malformed;
@@ -174,7 +174,7 @@ impl Gateway {
         response
     }
 
-    async fn serve(&self, request: &mut RequestParts, body: Incoming) -> Result<server::Response, Failure> {
+    async fn serve(&self, request: &mut RequestParts, body: RequestBody) -> Result<server::Response, Failure> {
         let Inner { kind, routes, .. } = &*self.0;
         let route = match kind {
             Kind::HttpApi => routes.of_http_api(&request.method, &request.path),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{StatusCode, request};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
@@ -12,7 +11,7 @@ use serde_json::json;
 use super::{Inner, respond_json};
 use crate::invocation::{Invocation, MAX_PAYLOAD_BYTES, Refusal};
 use crate::journal::What;
-use crate::server::{self, Response};
+use crate::server::{self, RequestBody, Response};
 
 /// The most that is sent by one click.
 const MAX_COUNT: u32 = 100;
@@ -65,7 +64,7 @@ impl Action {
     }
 
     /// Does it, if the request comes from the page's document.
-    pub(super) async fn answer(self, page: &Arc<Inner>, request: &request::Parts, body: Incoming) -> Response {
+    pub(super) async fn answer(self, page: &Arc<Inner>, request: &request::Parts, body: RequestBody) -> Response {
         let done = match page.admit(request) {
             Ok(()) => self.act(page, body).await,
             Err(denial) => Err(denial),
@@ -76,7 +75,7 @@ impl Action {
         }
     }
 
-    async fn act(self, page: &Arc<Inner>, body: Incoming) -> Result<Vec<String>, Denial> {
+    async fn act(self, page: &Arc<Inner>, body: RequestBody) -> Result<Vec<String>, Denial> {
         let body = server::read(body, MAX_REQUEST_BYTES)
             .await
             .map_err(|error| Denial(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;

@@ -26,6 +26,7 @@ use crate::invocation::{Answer, Invocation, MAX_PAYLOAD_BYTES, Refusal};
 use crate::journal::{Journal, What};
 use environment::Environment;
 pub use environment::State;
+pub use process::use_all_descriptors;
 
 /// How long an event waits for an environment that has answered and is about to ask for the next event.
 const FINISHING_GRACE: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit, setrlimit};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -11,6 +11,32 @@ use crate::function::Function;
 
 /// The longest line, in bytes; a longer one is cut into several. CloudWatch's limit of one record.
 const MAX_LINE_BYTES: usize = 256 << 10;
+/// How many file descriptors an execution environment may have open (Lambda guide, "Lambda quotas").
+const DESCRIPTORS_OF_AN_ENVIRONMENT: u64 = 1024;
+
+/// Lets this process have as many file descriptors open as the system allows it: two doors with 512 clients each, and an
+/// environment for each of a hundred events, are more than the 1,024 that a shell usually gives.
+pub fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // What was allowed before has to do then.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
+/// Gives a child the limit that it would have on Lambda, if there was none that is lower.
+fn limit_descriptors(child: Pid) {
+    let here = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = Some(here.min(DESCRIPTORS_OF_AN_ENVIRONMENT));
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    // A child that is gone already needs none.
+    let _ = prlimit(Some(child), Resource::Nofile, limit);
+}
 
 /// A child process that leads a process group of its own, so that what it starts is frozen and ended with it.
 ///
@@ -53,6 +79,7 @@ impl Process {
         let pid = child.id().unwrap_or_default();
         let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let group = group.ok_or_else(|| std::io::Error::other("the child has no process id"))?;
+        limit_descriptors(group);
         let (ended, exited) = watch::channel(None);
         tokio::spawn(async move {
             let status = child.wait().await.unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use orlop_local::gateway::{Kind, RestApi};
+use orlop_local::platform::{EnvironmentStatus, State};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -104,29 +105,82 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused() {
     let front = Front::of(URL).await;
     for head in [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc",
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\nabc",
+        "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\nhost: a\n\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx-a: b\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nx-a: b\r\n folded\r\n\r\n",
         "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n",
+        "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /\u{e9} HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET /\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "hello\r\n\r\n",
     ] {
         let answer = exchange(front.server.address(), head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{head:?}: {answer}");
     }
     assert!(front.platform.environments().is_empty());
+    assert_eq!(get(&front.url("/")).await.status, 200);
 }
 
 #[tokio::test]
-async fn what_follows_a_request_with_length_and_encoding_is_not_read() {
+async fn what_follows_a_request_that_was_refused_is_not_read() {
     let front = Front::of(URL).await;
-    let sent = "POST /first HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
-                GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
-    let answer = exchange(front.server.address(), sent.as_bytes()).await;
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
-    assert!(!answer.contains("smuggled"), "{answer}");
+    for refused in [
+        "POST /first HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /first HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 44\r\n\r\n",
+        "GET /first HTTP/1.1\nhost: a\n\n",
+        "GET /first HTTP/1.1\r\n\r\n",
+    ] {
+        let sent = format!("{refused}GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n");
+        let answer = exchange(front.server.address(), sent.as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert!(front.platform.environments().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_comes_byte_by_byte_with_trailers_is_the_same_request() {
+    let front = Front::of(URL).await;
+    let sent = "POST / HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\
+                connection: close\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nx-late: 1\r\n\r\n";
+    let mut stream = TcpStream::connect(front.server.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in sent.as_bytes() {
+        stream.write_all(&[*byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.contains("\"hello\"") && !answer.contains("x-late"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_connection_in_the_middle_of_a_request_disturbs_nobody() {
+    let front = Front::of(URL).await;
+    let address = front.server.address();
+    let todo = json!({"sleep": 0.3});
+    let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-todo: {todo}\r\n\r\n");
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let is_busy = |status: &EnvironmentStatus| status.state == State::Busy;
+        while !front.platform.environments().iter().any(is_busy) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        assert_eq!(get(&front.url("/")).await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,14 @@
 //! The HTTP/1.1 server that all rooms of the local platform stand behind.
 //!
-//! hyper refuses what cannot be read in one way only: differing content lengths, folded headers, control characters. A
-//! request that carries a length and a transfer encoding is read by its encoding, and is the last of its connection.
+//! ```text
+//! socket ─► client ─► framing: is there one way only to read this? ─► hyper ─► Host? ─► the room that answers
+//! ```
+//!
+//! Whoever can connect can be slow, or many, or lie about lengths. Every wait for a client has an end and everything that
+//! it can fill has a limit, all of them in this file and in [`client`].
+
+mod client;
+mod framing;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,12 +30,36 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The most connections at once; further clients wait to be accepted.
-const MAX_CONNECTIONS: usize = 512;
-/// How long a client may take for the head of a request, which is also how long a connection is kept without one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may pause within the body of a request.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+use client::Client;
+
+/// What clients may make this program wait for, and keep open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections at once; further clients wait to be accepted.
+    pub connections: usize,
+    /// How long a client may take for the head of a request, which is also how long a connection is kept without one.
+    pub head: Duration,
+    /// How long a client may pause within the body of a request.
+    pub pause: Duration,
+    /// How long a client may take for all of a body.
+    pub body: Duration,
+    /// How long a client may take nothing of an answer.
+    pub answer: Duration,
+}
+
+impl Default for Limits {
+    /// 512 connections; 10 s for a head, 2 min for a body that never pauses for 30 s, 2 min without a reader.
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            head: Duration::from_secs(10),
+            pause: Duration::from_secs(30),
+            body: Duration::from_secs(120),
+            answer: Duration::from_secs(120),
+        }
+    }
+}
+
 /// How long the rest of a body that is too large is taken. A connection closed before would be reset, and a client that is
 /// still sending might not see why.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,7 +69,7 @@ const MAX_BUFFER_BYTES: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A request as rooms get it. Its extensions hold a [`Peer`] and a [`Local`].
-pub type Request = http::Request<Incoming>;
+pub type Request = http::Request<RequestBody>;
 /// The body of an answer. One that fails breaks the connection off, so that the client does not take a part for the
 /// whole.
 pub type Body = BoxBody<Bytes, BrokenOff>;
@@ -67,7 +98,7 @@ pub enum ReadError {
         /// How large it may be.
         limit: usize,
     },
-    /// It was cut short, is malformed, or stood still for 30 seconds.
+    /// It was cut short, is malformed, or took longer than the limits say.
     #[error("the body broke off")]
     BrokenOff,
 }
@@ -91,9 +122,22 @@ impl Server {
         A: Fn(Request) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
+        Self::with_limits(listener, Limits::default(), answer)
+    }
+
+    /// The same, within these limits.
+    ///
+    /// # Errors
+    ///
+    /// If the listener does not know its address.
+    pub fn with_limits<A, F>(listener: TcpListener, limits: Limits, answer: A) -> std::io::Result<Self>
+    where
+        A: Fn(Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
         let address = listener.local_addr()?;
         let (stopping, is_stopping) = watch::channel(Duration::ZERO);
-        let task = tokio::spawn(accept(listener, answer, is_stopping));
+        let task = tokio::spawn(accept(listener, limits, answer, is_stopping));
         Ok(Self {
             address,
             stopping,
@@ -120,12 +164,12 @@ impl Drop for Server {
     }
 }
 
-async fn accept<A, F>(listener: TcpListener, answer: A, mut stopping: watch::Receiver<Duration>)
+async fn accept<A, F>(listener: TcpListener, limits: Limits, answer: A, mut stopping: watch::Receiver<Duration>)
 where
     A: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let permit = Arc::clone(&permits).acquire_owned();
@@ -136,7 +180,7 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = serve(stream, peer, answer.clone(), stopping.clone());
+                let connection = serve(stream, peer, limits, answer.clone(), stopping.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -152,20 +196,26 @@ where
     let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn serve<A, F>(stream: TcpStream, peer: SocketAddr, answer: A, mut stopping: watch::Receiver<Duration>)
-where
+async fn serve<A, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    limits: Limits,
+    answer: A,
+    mut stopping: watch::Receiver<Duration>,
+) where
     A: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let Ok(local) = stream.local_addr() else { return };
     // Only costs speed if it fails.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |mut request: Request| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let answer = answer.clone();
         async move {
             if let Some(refusal) = refuse_host(&request) {
                 return Ok::<_, BrokenOff>(refusal);
             }
+            let mut request = request.map(|body| RequestBody { body, limits });
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(Local(local));
             Ok(answer(request).await)
@@ -173,9 +223,9 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
         .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Client::new(stream, limits.answer)), service);
     let mut connection = pin!(connection);
     // How a connection ends is the client's business.
     tokio::select! {
@@ -186,7 +236,7 @@ where
 }
 
 /// HTTP/1.1 wants exactly one `Host` (RFC 9112 §3.2).
-fn refuse_host(request: &Request) -> Option<Response> {
+fn refuse_host<B>(request: &http::Request<B>) -> Option<Response> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11) {
         return None;
@@ -202,19 +252,32 @@ fn refuse_host(request: &Request) -> Option<Response> {
     Some(refusal)
 }
 
+/// The body of a request, which its client may still be sending.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    limits: Limits,
+}
+
 /// The whole body of a request.
 ///
 /// # Errors
 ///
 /// [`ReadError`]. Answers to these should close the connection.
-pub async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, ReadError> {
+pub async fn read(body: RequestBody, limit: usize) -> Result<Bytes, ReadError> {
+    let RequestBody { body, limits } = body;
+    let whole = tokio::time::timeout(limits.body, read_whole(body, limit, limits.pause)).await;
+    whole.unwrap_or(Err(ReadError::BrokenOff))
+}
+
+async fn read_whole(mut body: Incoming, limit: usize, pause: Duration) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         discard(body).await;
         return Err(ReadError::TooLarge { limit });
     }
     let mut whole = BytesMut::new();
     loop {
-        let frame = match tokio::time::timeout(BODY_TIMEOUT, body.frame()).await {
+        let frame = match tokio::time::timeout(pause, body.frame()).await {
             Ok(None) => return Ok(whole.freeze()),
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) | Err(_) => return Err(ReadError::BrokenOff),
