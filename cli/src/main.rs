@@ -15,8 +15,11 @@ mod schema;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use orlop_host::config::{self, Process};
+
+use mistake::Mistake;
 
 /// Runs WebAssembly components as AWS Lambda functions.
 ///
@@ -54,7 +57,11 @@ fn main() -> ExitCode {
     if is_runtime(&process) {
         return orlop_host::lambda::run(&process).into();
     }
-    let result = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => return not_understood(&said),
+    };
+    let result = match arguments.command {
         Command::New(arguments) => new::run(&arguments),
         Command::Build(arguments) => build::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
@@ -67,6 +74,27 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(mistake) => mistake.tell(),
     }
+}
+
+/// Help or the version, which were asked for; or what is wrong with the arguments, in our two lines.
+fn not_understood(said: &clap::Error) -> ExitCode {
+    if !said.use_stderr() || said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // There is nobody to tell if this fails.
+        let _ = said.print();
+        return ExitCode::from(if said.use_stderr() { 2 } else { 0 });
+    }
+    let text = said.render().to_string();
+    let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let error = paragraph.collect::<Vec<_>>().join(" ");
+    let error = error.strip_prefix("error: ").unwrap_or(&error);
+    let advice = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name));
+    let help = advice("tip: ").map(str::to_owned);
+    let help = help.or_else(|| Some(format!("the usage is: {}", advice("Usage: ")?)));
+    Mistake::new(
+        error,
+        help.as_deref().unwrap_or("`--help` behind the command has the flags"),
+    )
+    .tell()
 }
 
 /// On Lambda, the first argument names a handler. A handler that is called like a command, or begins with a dash, goes

@@ -67,6 +67,44 @@ fn invoke_prints_the_answer_to_an_event_from_a_file_stdin_or_the_command_line() 
 }
 
 #[test]
+fn a_mistake_in_the_arguments_is_told_in_two_lines_like_any_other() {
+    for (arguments, error, help) in [
+        (
+            &["invoke"][..],
+            "required arguments were not provided: <COMPONENT>",
+            "the usage is: orlop invoke",
+        ),
+        (&["ivoke"], "unrecognized subcommand 'ivoke'", "'invoke'"),
+        (
+            &["dev", "--timout", "3s"],
+            "unexpected argument '--timout'",
+            "'--timeout'",
+        ),
+        (
+            &["dev", "--http", "65536"],
+            "invalid value '65536' for '--http <ADDRESS>'",
+            "--help",
+        ),
+        (
+            &["dev", "--concurrency", "0"],
+            "invalid value '0' for '--concurrency <N>'",
+            "--help",
+        ),
+        (
+            &["dev", ".", "--timeout", "3s", "--timeout", "4s"],
+            "cannot be used multiple times",
+            "orlop dev",
+        ),
+    ] {
+        let told = mistake(arguments);
+        assert!(
+            told.0.contains(error) && told.1.contains(help),
+            "{arguments:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
 fn invoke_builds_a_crate_folder_first() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello");
     let output = run(&["invoke", path(&folder), "-A", "{}"], "");
