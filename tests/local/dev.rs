@@ -1,5 +1,6 @@
 //! `orlop dev`, as its user sees it: through its ports, its output and its end.
 
+mod ends;
 mod runtimes;
 
 use std::fs;
@@ -467,7 +468,7 @@ fn mistakes_end_it_at_once_with_one_line_of_error_and_one_of_help() {
     let misspelt = folder(&[("one", guests::ECHO.as_ref())]);
     fs::write(misspelt.path().join("orlop.toml"), "[functions.one]\ntimeot = '1s'\n").unwrap();
     let any = ["--http", "127.0.0.1:0", "--aws", "127.0.0.1:0"];
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (
             &["dev", &echo, "--http", &taken, "--aws", "127.0.0.1:0"],
             "cannot listen on 127.0.0.1:",
@@ -486,6 +487,10 @@ fn mistakes_end_it_at_once_with_one_line_of_error_and_one_of_help() {
             &[&["dev", &echo, "--batch-size", "11"][..], &any].concat(),
             "batches of 11 messages need a batching window",
         ),
+        (
+            &[&["dev", &echo, "--queue", "a/b"][..], &any].concat(),
+            "a queue cannot be called \"a/b\"",
+        ),
     ];
     for (arguments, expected) in cases {
         let mut command = Command::new(orlop());
@@ -500,47 +505,4 @@ fn mistakes_end_it_at_once_with_one_line_of_error_and_one_of_help() {
         assert!(error.starts_with("error: ") && error.contains(expected), "{error}");
         assert!(help.starts_with("help: "), "{help}");
     }
-}
-
-#[test]
-fn it_ends_with_all_environments_when_it_is_told_to() {
-    for signal in [Signal::INT, Signal::TERM] {
-        let dev = Dev::start(&[&guest(guests::ECHO)]);
-        dev.invoke("echo", &json!({}));
-        let pid = dev.wait_for("environment-started", |_| true)["pid"].clone();
-        dev.process.signal(signal);
-        assert_eq!(dev.process.wait_for_exit(PATIENCE).code(), Some(0));
-        assert!(!is_running(&pid));
-    }
-}
-
-#[test]
-fn environments_do_not_outlive_it_however_it_ends() {
-    let dev = Dev::start(&[&guest(guests::SLEEP), "--timeout", "60s"]);
-    dev.invoke("sleep", &json!(1));
-    dev.wait_for("environment-frozen", |_| true);
-    let frozen = dev.wait_for("environment-started", |_| true)["pid"].clone();
-    dev.process.signal(Signal::KILL);
-    dev.process.wait_for_exit(PATIENCE);
-    until(|| !is_running(&frozen));
-}
-
-#[test]
-fn messages_survive_its_end_where_they_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let kept = ["--state", path(folder.path()), "--queue", "work"];
-    let dead = json!("not for this function");
-    {
-        let spin = guest(guests::SPIN);
-        let dev = Dev::start(&[&[spin.as_str(), "--timeout", "30s"][..], &kept].concat());
-        dev.sqs(
-            "SendMessage",
-            &json!({"QueueUrl": dev.queue_url("work-dead-letters"), "MessageBody": dead}),
-        );
-        dev.process.signal(Signal::KILL);
-        dev.process.wait_for_exit(PATIENCE);
-    }
-    let echo = guest(guests::ECHO);
-    let dev = Dev::start(&[&[echo.as_str()][..], &kept].concat());
-    dev.wait_for_messages("work-dead-letters", "1");
 }

@@ -2,6 +2,7 @@
 
 mod examples;
 mod introduction;
+mod mapping;
 mod plan;
 mod sources;
 mod terminal;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use orlop_host::config::Process;
 use orlop_local::aws_endpoint::AwsEndpoint;
-use orlop_local::event_source_mapping::{self, EventSourceMapping, QueueAddress};
 use orlop_local::function::ACCOUNT;
 use orlop_local::gateway::{Gateway, Kind, RestApi};
 use orlop_local::invoke_api::{self, EventInvokeConfig, InvokeApi};
@@ -38,8 +38,6 @@ use watch::Watcher;
 const GRACE: Duration = Duration::from_secs(2);
 /// How often builds are looked for that nobody uses any more.
 const TIDYING_PERIOD: Duration = Duration::from_secs(5);
-/// How often a message may be received before it goes to the dead-letter queue.
-const MAX_RECEIVE_COUNT: u32 = 3;
 
 /// Run a project as on Lambda: requests and messages in, environments that come and go, and a page that shows it.
 ///
@@ -151,6 +149,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
+    platform::use_all_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -196,7 +195,7 @@ async fn develop(arguments: &Arguments) -> Result<ExitCode, Mistake> {
             page: page.clone(),
         },
     )?;
-    let mappings = map_queues(arguments, &plan, &platform, &queues, &addresses).await?;
+    let mappings = mapping::start(arguments, &plan, &platform, &queues, &addresses).await?;
     let queue = match (&arguments.sqs, plan.queues.first()) {
         (Some(url), _) => Some(url.clone()),
         (None, Some((name, _))) => Some(format!("{}/{ACCOUNT}/{name}", addresses.aws)),
@@ -366,7 +365,7 @@ async fn invoke_api(arguments: &Arguments, platform: &Platform, queues: &Queues)
     let names = [&events.on_failure, &events.on_success, &events.dead_letter];
     let known: Vec<String> = queues.list().into_iter().map(|queue| queue.name).collect();
     for name in names.into_iter().flatten().filter(|name| !known.contains(name)) {
-        make_queue(queues, name, &[]).await?;
+        queues.create(name, &[]).await.map_err(mapping::unusable)?;
     }
     let config = invoke_api::Config {
         events,
@@ -387,87 +386,6 @@ fn page(sources: &Sources, plan: &Plan, platform: &Platform, queues: &Queues, ad
         queues: Arc::new(queues.clone()),
     };
     Page::new(platform.clone(), settings)
-}
-
-/// Makes the queues in here and begins to take messages from them, or from the queue that the user names.
-async fn map_queues(
-    arguments: &Arguments,
-    plan: &Plan,
-    platform: &Platform,
-    queues: &Queues,
-    addresses: &Addresses,
-) -> Result<Vec<EventSourceMapping>, Mistake> {
-    let mut sources = Vec::new();
-    match &arguments.sqs {
-        Some(url) => sources.push((QueueAddress::Url(url.clone()), plan.main.clone())),
-        None => {
-            for (name, function) in &plan.queues {
-                let timeout = platform
-                    .function(function)
-                    .map_or(Duration::ZERO, |function| function.timeout);
-                make_queue_and_dead_letters(queues, name, timeout).await?;
-                let address = QueueAddress::Name {
-                    name: name.clone(),
-                    endpoint: Some(addresses.aws.clone()),
-                };
-                sources.push((address, function.clone()));
-            }
-        }
-    }
-    let mut mappings = Vec::new();
-    for (queue, function) in sources {
-        let settings = event_source_mapping::Settings {
-            batch_size: arguments.batch_size,
-            window: arguments.batch_window,
-            ..event_source_mapping::Settings::new(queue, function)
-        };
-        let mapping = EventSourceMapping::start(platform.clone(), settings)
-            .await
-            .map_err(|error| {
-                let help = error.help();
-                Mistake::caused_by(error, help)
-            })?;
-        mappings.push(mapping);
-    }
-    Ok(mappings)
-}
-
-/// A queue with the visibility timeout that AWS advises (six times the function's), and its dead-letter queue.
-async fn make_queue_and_dead_letters(queues: &Queues, name: &str, timeout: Duration) -> Result<(), Mistake> {
-    let is_fifo = name.ends_with(".fifo");
-    let dead_letters = match name.strip_suffix(".fifo") {
-        Some(stem) => format!("{stem}-dead-letters.fifo"),
-        None => format!("{name}-dead-letters"),
-    };
-    let fifo: &[(&str, &str)] = match is_fifo {
-        true => &[("FifoQueue", "true"), ("ContentBasedDeduplication", "true")],
-        false => &[],
-    };
-    let known: Vec<String> = queues.list().into_iter().map(|queue| queue.name).collect();
-    // What was kept in a folder may have other attributes by now.
-    if known.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let target = make_queue(queues, &dead_letters, fifo).await?;
-    let visibility = (timeout.as_secs_f64().ceil() * 6.0).max(1.0).to_string();
-    let redrive = serde_json::json!({ "deadLetterTargetArn": target, "maxReceiveCount": MAX_RECEIVE_COUNT });
-    let redrive = redrive.to_string();
-    let mut attributes = vec![
-        ("VisibilityTimeout", visibility.as_str()),
-        ("RedrivePolicy", redrive.as_str()),
-    ];
-    attributes.extend(fifo);
-    make_queue(queues, name, &attributes).await?;
-    Ok(())
-}
-
-async fn make_queue(queues: &Queues, name: &str, attributes: &[(&str, &str)]) -> Result<String, Mistake> {
-    queues.create(name, attributes).await.map_err(|error| {
-        Mistake::caused_by(
-            error,
-            "queue names have letters, digits, `-` and `_`, and .fifo at the end of FIFO queues'",
-        )
-    })
 }
 
 /// What any program needs of a shell: where programs are, and where its user lives.

@@ -178,6 +178,23 @@ impl Queues {
         .await
     }
 
+    /// Changes a queue's visibility timeout to `seconds` if it is shorter than `least`. Whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As `SetQueueAttributes`.
+    pub async fn lengthen_visibility(&self, queue: &str, least: u64, seconds: u64) -> Result<bool, Error> {
+        self.act(|state, now| {
+            let is_short = u64::from(state.open(queue, now)?.0.attributes.visibility) < least;
+            if is_short {
+                let attributes = BTreeMap::from([("VisibilityTimeout".to_owned(), seconds.to_string())]);
+                state.set_attributes(queue, &attributes, now)?;
+            }
+            Ok(is_short)
+        })
+        .await
+    }
+
     /// Sends a message.
     ///
     /// # Errors
