@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytesize::ByteSize;
 use orlop_host::engine::Cpu;
 
+use crate::bounds;
 use crate::mistake::Mistake;
 use crate::processor;
 use crate::project::{Built, Component, Progress, Project};
@@ -27,6 +28,8 @@ pub(crate) struct Arguments {
     path: PathBuf,
     #[command(flatten)]
     processor: processor::Flags,
+    #[command(flatten)]
+    bounds: bounds::Flags,
     /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -39,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let Arguments {
         path,
         processor,
+        bounds,
         output,
         quiet,
     } = arguments;
@@ -48,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         true => Progress::quiet(),
         false => Progress::on_stderr(),
     };
-    let project = Project::find(path)?;
+    let project = Project::find(path)?.within(bounds.get()?);
     if project.is_built() {
         return Err(Mistake::new(
             format!("there is nothing to build in `{}`, only artifacts", path.display()),

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bytesize::ByteSize;
-use orlop_host::artifact::ARTIFACT_EXTENSION;
-use orlop_host::artifact::compile::compile;
+use orlop_host::artifact::compile::{CompileError, compile};
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds};
 use orlop_host::engine::Cpu;
 
+use crate::bounds;
 use crate::component::read;
 use crate::mistake::Mistake;
 use crate::processor;
@@ -28,6 +29,8 @@ pub(crate) struct Arguments {
     output: Option<PathBuf>,
     #[command(flatten)]
     processor: processor::Flags,
+    #[command(flatten)]
+    bounds: bounds::Flags,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
@@ -35,14 +38,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         component,
         output,
         processor,
+        bounds,
     } = arguments;
     let cpu = processor.cpu()?;
-    let bytes = read(component)?;
+    let bounds = bounds.get()?;
+    let bytes = read(component, &bounds)?;
     let output = output
         .clone()
         .unwrap_or_else(|| component.with_extension(ARTIFACT_EXTENSION));
     let started = Instant::now();
-    let artifact = compile_or_explain(component, &bytes, cpu)?;
+    let artifact = compile_or_explain(component, &bytes, cpu, &bounds)?;
     write_whole(&output, &artifact).map_err(|error| {
         Mistake::new(
             format!("cannot write `{}`: {error}", output.display()),
@@ -60,12 +65,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], cpu: Cpu) -> Result<Vec<u8>, Mistake> {
-    compile(bytes, cpu).map_err(|error| {
-        Mistake::new(
-            format!("`{}`: {error}", path.display()),
-            "check that the file is whole, and that it was built by a stock toolchain for wasm32-wasip2",
-        )
+pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], cpu: Cpu, bounds: &Bounds) -> Result<Vec<u8>, Mistake> {
+    compile(bytes, cpu, bounds).map_err(|error| {
+        let help = match &error {
+            CompileError::OutOfMemory(_) => "a trusted component gets more with `--compile-memory SIZE`",
+            CompileError::TooSlow(_) => "a trusted component gets more with `--compile-time DURATION`",
+            CompileError::Unreadable { .. }
+            | CompileError::NoComponent { .. }
+            | CompileError::TooLarge { .. }
+            | CompileError::Refused(_)
+            | CompileError::Broken(_) => {
+                "check that the file is whole, and that it was built by a stock toolchain for wasm32-wasip2"
+            }
+        };
+        Mistake::new(format!("`{}`: {error}", path.display()), help)
     })
 }
 

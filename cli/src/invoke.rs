@@ -13,6 +13,7 @@ use orlop_local::journal::{Entry, What};
 use orlop_local::{AnswerBody, Function, Invocation, Journal, Platform, platform};
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::bounds;
 use crate::mistake::Mistake;
 use crate::output;
 use crate::project::{Built, Progress, Project};
@@ -52,6 +53,8 @@ pub(crate) struct Arguments {
     /// Set an environment variable of the function, or an ORLOP_ setting; nothing else of this shell's reaches the guest
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
+    #[command(flatten)]
+    bounds: bounds::Flags,
     /// Show what the host does
     #[arg(short, long)]
     verbose: bool,
@@ -76,7 +79,8 @@ pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let events = read_events(arguments)?;
-    let built = Project::find(&arguments.component)?.build_apart(None, &Progress::unobtrusive())?;
+    let project = Project::find(&arguments.component)?.within(arguments.bounds.get()?);
+    let built = project.build_apart(None, &Progress::unobtrusive())?;
     let handler = handler(&built, arguments.function.as_deref())?;
     let function = function(arguments, handler, built.task_root())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

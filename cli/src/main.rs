@@ -1,5 +1,6 @@
 //! `orlop`: the developer's tool; and, where Lambda's Runtime API is, the runtime itself with a compiler inside.
 
+mod bounds;
 mod build;
 mod compile;
 mod component;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use orlop_host::config::{self, Process};
+use orlop_host::artifact::jail;
 
 use mistake::Mistake;
 
@@ -56,6 +58,11 @@ fn main() -> ExitCode {
     let process = Process::current();
     if is_runtime(&process) {
         return orlop_host::lambda::run(&process).into();
+    if let [_, verb, rest @ ..] = process.arguments.as_slice()
+        && verb == jail::VERB
+    {
+        return jail::serve(rest);
+    }
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

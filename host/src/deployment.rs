@@ -270,7 +270,12 @@ struct Loader<'a> {
 impl Loader<'_> {
     async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {
         let located = artifact::find(&self.config.task_root, config.component.as_deref())?;
-        let loaded = artifact::load(&self.engines, &located, self.config.verification)?;
+        let loaded = artifact::load(
+            &self.engines,
+            &located,
+            self.config.verification,
+            &self.config.compiling,
+        )?;
         let unusable = |reason| InitError::InvalidComponent {
             name: located.name.clone(),
             reason,

@@ -7,6 +7,7 @@
 mod artifacts;
 mod batch;
 mod command;
+mod compiling;
 mod configuration;
 mod context;
 mod deadline;

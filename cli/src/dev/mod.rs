@@ -27,6 +27,7 @@ use orlop_local::{Journal, Platform, platform};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bounds;
 use crate::invoke::{parse_timeout, parse_variable};
 use crate::mistake::Mistake;
 use plan::{Plan, default_concurrency};
@@ -113,6 +114,8 @@ pub(crate) struct Arguments {
     /// Set an environment variable of the functions, or an ORLOP_ setting; nothing else of this shell's reaches a guest
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
+    #[command(flatten)]
+    bounds: bounds::Flags,
     /// Do not build again when sources change
     #[arg(long)]
     no_watch: bool,

@@ -21,7 +21,7 @@ pub(super) enum Sources {
     /// Components.
     Project {
         /// What is built.
-        project: Project,
+        project: Box<Project>,
         /// The last good build, which is being served.
         built: Option<Built>,
         /// Builds before that, each with the number of the version it was. They are there as long as an environment uses them.
@@ -43,7 +43,7 @@ impl Sources {
     pub(super) fn find(arguments: &Arguments) -> Result<Self, Mistake> {
         if arguments.command.is_empty() {
             return Ok(Self::Project {
-                project: Project::find(&arguments.path)?,
+                project: Box::new(Project::find(&arguments.path)?),
                 built: None,
                 retired: Vec::new(),
                 versions: 0,
@@ -142,9 +142,10 @@ impl Sources {
                 versions,
             } => {
                 let (path, before) = (arguments.path.clone(), built.clone());
+                let bounds = arguments.bounds.get()?;
                 // It may have got other programs or another manifest.
                 let work = move || {
-                    let project = Project::find(&path)?;
+                    let project = Project::find(&path)?.within(bounds);
                     let built = project.build_apart(before.as_ref(), &progress)?;
                     Ok((project, built))
                 };
@@ -156,7 +157,7 @@ impl Sources {
                     ))
                 })?;
                 let plan = Plan::of_build(arguments, found.name(), &new)?;
-                *project = found;
+                **project = found;
                 if let Some(old) = built.replace(new) {
                     retired.push((*versions, old));
                 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use bytesize::ByteSize;
-use orlop_host::artifact;
+use orlop_host::artifact::{self, Bounds};
 use orlop_host::config::{FunctionConfig, Functions};
 use orlop_host::function::Batching;
 use orlop_host::manifest::grants::AwsGrant;
@@ -104,7 +104,7 @@ fn component_files(folder: &Path, component: &str) -> (String, String) {
     let names: Vec<String> = names
         .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    let world = match located.component.as_deref().map(read) {
+    let world = match located.component.as_deref().map(|path| read(path, &Bounds::default())) {
         Some(Ok(bytes)) => component::world(&bytes),
         Some(Err(_)) => "none, the file is no component".to_owned(),
         None => "unknown, for only the artifact is here".to_owned(),

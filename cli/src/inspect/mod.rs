@@ -7,7 +7,7 @@ mod deployment;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use orlop_host::artifact::ARTIFACT_EXTENSION;
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds};
 use orlop_host::manifest;
 
 use crate::component::read;
@@ -45,7 +45,7 @@ fn describe(path: &Path) -> Result<String, Mistake> {
     {
         return artifact::describe(path);
     }
-    component::describe(path, &read(path)?)
+    component::describe(path, &read(path, &Bounds::default())?)
 }
 
 /// The folder of the orlop.toml that is meant, if one is.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use orlop_host::artifact::compile::is_current;
-use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION, without_extension};
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, without_extension};
 use orlop_host::engine::Cpu;
 use orlop_host::manifest::{self, Manifest};
 
@@ -82,6 +82,7 @@ impl Built {
                 source,
                 task_root,
                 cpu,
+                bounds: &project.bounds,
             }
             .run(&folders, progress)
         };
@@ -140,6 +141,7 @@ struct Packing<'a> {
     source: PathBuf,
     task_root: &'a Path,
     cpu: Cpu,
+    bounds: &'a Bounds,
 }
 
 impl Packing<'_> {
@@ -150,7 +152,7 @@ impl Packing<'_> {
             write_changed(&artifact_path, &artifact)?;
             return Ok(self.done(None, artifact.len(), None));
         }
-        let component = read(&self.source)?;
+        let component = read(&self.source, self.bounds)?;
         let is_good = |artifact: &Vec<u8>| is_current(artifact, &component, self.cpu);
         let beside = self.source.with_extension(ARTIFACT_EXTENSION);
         let mut kept = folders
@@ -168,7 +170,7 @@ impl Packing<'_> {
                     self.cpu
                 ));
                 let started = Instant::now();
-                let artifact = compile_or_explain(&self.source, &component, self.cpu)?;
+                let artifact = compile_or_explain(&self.source, &component, self.cpu, self.bounds)?;
                 (artifact, Some(started.elapsed()))
             }
         };

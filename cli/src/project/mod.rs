@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use orlop_host::artifact::{ARTIFACT_EXTENSION, COMPONENT_EXTENSION};
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION};
 use orlop_host::engine::Cpu;
 use orlop_host::manifest::{self, Manifest};
 
@@ -41,6 +41,8 @@ pub(crate) struct Project {
     /// Whether the user named a file, and not the folder.
     is_file: bool,
 }
+    /// What compiling one of its components may take.
+    bounds: Bounds,
 
 /// What asks for a new build when it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,11 @@ impl Project {
     }
 
     /// The package's name; else that of the folder, or of the file without its extension.
+    /// The same, with other bounds than the default for compiling a component.
+    pub(crate) fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -193,6 +200,7 @@ impl Project {
             files,
             is_file: false,
         })
+            bounds: Bounds::default(),
     }
 
     fn of_file(path: &Path, file: &Path) -> Result<Self, Mistake> {
@@ -210,6 +218,7 @@ impl Project {
             files: vec![path.to_owned()],
             is_file: true,
         })
+            bounds: Bounds::default(),
     }
 
     /// Builds the crates, and returns all components by name: what cargo made, what lies in the folder, and what else

@@ -1,16 +1,18 @@
-//! Makes artifacts: a component in, stamped machine code out, also for another processor.
+//! Makes artifacts: a component in, stamped machine code out, also for another processor. The work is done in a
+//! [child process with limits](super::jail).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use wasmparser::{Encoding, Parser, Payload};
 
+use super::Bounds;
+use super::jail::{self, Order};
 use super::stamp::{Stamp, sha256};
 use crate::engine::{self, Cpu, Features};
-
-/// A larger component is not compiled.
-const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 /// Why no artifact could be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +33,43 @@ pub enum CompileError {
         /// What it is, and what to do.
         reason: String,
     },
+    /// The file is larger than [`Bounds::component_bytes`].
+    #[error(
+        "`{}` is larger than {}, the limit for components; raise ORLOP_LIMIT_COMPONENT if that is right",
+        path.display(), ByteSize(*limit_bytes).display().iec()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
     /// The compiler refused it.
     #[error("cannot compile: {0}")]
     Refused(String),
+    /// Compiling was ended at [`Bounds::memory_bytes`].
+    #[error(
+        "compiling it takes more than {} of memory; raise ORLOP_LIMIT_COMPILE_MEMORY if that is right",
+        ByteSize(*.0).display().iec()
+    )]
+    OutOfMemory(u64),
+    /// Compiling was ended at [`Bounds::time`].
+    #[error(
+        "compiling it takes longer than {}; raise ORLOP_LIMIT_COMPILE_TIME if that is right",
+        humantime::format_duration(*.0)
+    )]
+    TooSlow(Duration),
+    /// The compiler could not be run, or did not come to an end of its own.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// Reads a component. A core module of WASI's first preview becomes one: it is wrapped in the adapter that toolchains use.
 ///
 /// # Errors
 ///
-/// [`CompileError::Unreadable`] or [`CompileError::NoComponent`].
-pub fn read_component(path: &Path) -> Result<Vec<u8>, CompileError> {
+/// Any [`CompileError`].
+pub fn read_component(path: &Path, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
     let unreadable = |source| CompileError::Unreadable {
         path: path.to_owned(),
         source,
@@ -51,16 +79,24 @@ pub fn read_component(path: &Path) -> Result<Vec<u8>, CompileError> {
         return Err(unreadable(io::Error::other("it is no regular file")));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_COMPONENT_BYTES + 1)
+    let limit_bytes = bounds.component_bytes;
+    file.take(limit_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
+    if bytes.len() as u64 > limit_bytes {
+        let path = path.to_owned();
+        return Err(CompileError::TooLarge { path, limit_bytes });
+    }
     let no_component = |reason| CompileError::NoComponent {
         path: path.to_owned(),
         reason,
     };
     match kind_of(&bytes).map_err(no_component)? {
         Kind::Component => Ok(bytes),
-        Kind::Module => lift(&bytes).map_err(no_component),
+        Kind::Module => match jail::run(Order::Lift, &bytes, bounds) {
+            Err(CompileError::Refused(reason)) => Err(no_component(reason)),
+            lifted => lifted,
+        },
     }
 }
 
@@ -71,9 +107,6 @@ enum Kind {
 }
 
 fn kind_of(bytes: &[u8]) -> Result<Kind, String> {
-    if bytes.len() as u64 > MAX_COMPONENT_BYTES {
-        return Err(format!("it is larger than {MAX_COMPONENT_BYTES} bytes"));
-    }
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -93,7 +126,7 @@ fn kind_of(bytes: &[u8]) -> Result<Kind, String> {
 }
 
 /// Wraps a core module in the adapter from WASI's first preview to WASI 0.2, as a program.
-fn lift(module: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn lift_here(module: &[u8]) -> Result<Vec<u8>, String> {
     use wasi_preview1_component_adapter_provider::{
         WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     };
@@ -124,9 +157,14 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
 ///
 /// # Errors
 ///
-/// [`CompileError::Refused`] with the compiler's reason.
-pub fn compile(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, CompileError> {
-    let refused = |error: wasmtime::Error| CompileError::Refused(uncompilable(&error));
+/// [`CompileError::Refused`] with the compiler's reason; the limit that compiling ran into; or how else the compiler ended.
+pub fn compile(component: &[u8], cpu: Cpu, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
+    jail::run(Order::Compile(cpu), component, bounds)
+}
+
+/// As [`compile`], in this very process.
+pub(super) fn compile_here(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, String> {
+    let refused = |error: wasmtime::Error| uncompilable(&error);
     let features = Features::needed_by(component);
     let engine = engine::for_compiling(cpu, features).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
@@ -136,8 +174,8 @@ pub fn compile(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, CompileError> {
 /// Whether this artifact is whole, and is what this program makes of that component for that processor. Then compiling the
 /// component again would give the same.
 pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu) -> bool {
-    Stamp::verify(artifact)
-        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, Features::needed_by(component), cpu, code.len()))
+    // The features are what the same engine found the same component to need.
+    Stamp::verify(artifact).is_ok_and(|(stamp, code)| stamp == stamp_of(component, stamp.features, cpu, code.len()))
 }
 
 fn stamp_of(component: &[u8], features: Features, cpu: Cpu, code_bytes: usize) -> Stamp {

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use wasmtime::component::Component;
 
-use super::Located;
 use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Misfit, Stamp};
+use super::{Bounds, Located, MAX_ARTIFACT_BYTES};
+#[cfg(feature = "compiler")]
+use crate::engine::Target;
 use crate::engine::{self, Engines, Features};
 use crate::error::InitError;
-
-/// A larger file is neither read nor mapped.
-const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 
 /// When an artifact's digest is checked before it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,12 +99,17 @@ impl LoadError {
     }
 }
 
-/// Loads the artifact if there is one that fits, else compiles the component.
+/// Loads the artifact if there is one that fits, else compiles the component, within these bounds.
 ///
 /// # Errors
 ///
 /// [`LoadError`].
-pub fn load(engines: &Engines, located: &Located, verification: Verification) -> Result<Loaded, LoadError> {
+pub fn load(
+    engines: &Engines,
+    located: &Located,
+    verification: Verification,
+    bounds: &Bounds,
+) -> Result<Loaded, LoadError> {
     let started = Instant::now();
     let reason = match &located.artifact {
         None => "there is no precompiled artifact for it".to_owned(),
@@ -133,7 +137,7 @@ pub fn load(engines: &Engines, located: &Located, verification: Verification) ->
         },
     };
     match &located.component {
-        Some(path) => compile(engines, &located.name, path, reason, started),
+        Some(path) => compile(engines, &located.name, path, bounds, reason, started),
         None => Err(LoadError::Unusable(InitError::InvalidComponent {
             name: located.name.clone(),
             reason,
@@ -142,19 +146,27 @@ pub fn load(engines: &Engines, located: &Located, verification: Verification) ->
 }
 
 #[cfg(feature = "compiler")]
-fn compile(engines: &Engines, name: &str, path: &Path, reason: String, started: Instant) -> Result<Loaded, LoadError> {
+fn compile(
+    engines: &Engines,
+    name: &str,
+    path: &Path,
+    bounds: &Bounds,
+    reason: String,
+    started: Instant,
+) -> Result<Loaded, LoadError> {
     let unusable = |reason| {
         LoadError::Unusable(InitError::InvalidComponent {
             name: name.to_owned(),
             reason,
         })
     };
-    let bytes = super::compile::read_component(path).map_err(|error| unusable(crate::error::chain(&error)))?;
-    let features = Features::needed_by(&bytes);
-    let component = engines
-        .with(features)
-        .and_then(|engine| Component::from_binary(engine, &bytes))
-        .map_err(|error| unusable(super::compile::uncompilable(&error)))?;
+    let cpu = Target::host()
+        .map(Target::baseline)
+        .ok_or_else(|| unusable("Orlop does not compile for processors like this machine's".to_owned()))?;
+    let artifact = super::compile::read_component(path, bounds)
+        .and_then(|component| super::compile::compile(&component, cpu, bounds))
+        .map_err(|error| unusable(crate::error::chain(&error)))?;
+    let (component, features) = checked(engines, &artifact).map_err(|refusal| unusable(refusal.reason()))?;
     Ok(Loaded {
         component,
         features,
@@ -168,6 +180,7 @@ fn compile(
     _engines: &Engines,
     name: &str,
     _path: &Path,
+    _bounds: &Bounds,
     reason: String,
     _started: Instant,
 ) -> Result<Loaded, LoadError> {
@@ -183,6 +196,16 @@ enum Refusal {
     Unfit(Misfit),
     /// It needs more than a sandbox may have, and so would the component it was made of.
     BeyondLimit(String),
+}
+
+#[cfg(feature = "compiler")]
+impl Refusal {
+    fn reason(self) -> String {
+        match self {
+            Self::Unfit(misfit) => misfit.reason,
+            Self::BeyondLimit(reason) => reason,
+        }
+    }
 }
 
 impl From<String> for Refusal {
@@ -239,14 +262,20 @@ fn load_artifact(
     file.take(MAX_ARTIFACT_BYTES)
         .read_to_end(&mut artifact)
         .map_err(reading)?;
-    let (stamp, code) = Stamp::verify(&artifact).map_err(|error| error.to_string())?;
+    let (component, features) = checked(engines, &artifact)?;
+    Ok((component, features, Origin::Copied))
+}
+
+/// Loads an artifact that is in memory, once its digest has been checked.
+fn checked(engines: &Engines, artifact: &[u8]) -> Result<(Component, Features), Refusal> {
+    let (stamp, code) = Stamp::verify(artifact).map_err(|error| error.to_string())?;
     stamp.check_fit()?;
     let engine = engines.with(stamp.features)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, code) };
-    Ok((component?, stamp.features, Origin::Copied))
+    Ok((component?, stamp.features))
 }
 
 fn file_name(path: &Path) -> String {

@@ -6,10 +6,13 @@
 
 #[cfg(feature = "compiler")]
 pub mod compile;
+#[cfg(feature = "compiler")]
+pub mod jail;
 mod load;
 pub mod stamp;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use load::{LoadError, Loaded, Origin, Verification, load};
 
@@ -19,6 +22,31 @@ use crate::error::InitError;
 pub const ARTIFACT_EXTENSION: &str = "cwasm";
 /// The file name extension of a component.
 pub const COMPONENT_EXTENSION: &str = "wasm";
+
+/// A larger artifact is neither read nor mapped.
+const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+
+/// What compiling a component may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The memory that the compiler writes to, in bytes.
+    pub memory_bytes: u64,
+    /// How long it may take.
+    pub time: Duration,
+    /// The largest component that is read, in bytes.
+    pub component_bytes: u64,
+}
+
+impl Default for Bounds {
+    /// Enough for an interpreter of a language with its libraries, on a slow machine.
+    fn default() -> Self {
+        Self {
+            memory_bytes: 2 << 30,
+            time: Duration::from_secs(120),
+            component_bytes: 128 << 20,
+        }
+    }
+}
 
 /// The files of one handler; at least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ pub use environment::{Environment, Process};
 pub use functions::{FunctionConfig, Functions};
 use settings::Settings;
 
-use crate::artifact::Verification;
+use crate::artifact::{Bounds, Verification};
 use crate::error::InitError;
 use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, FunctionIdentity};
@@ -81,6 +81,8 @@ pub struct Config {
     pub graceful_shutdown: bool,
     /// How log lines look and where they go.
     pub telemetry: telemetry::Config,
+    /// What compiling a component at Init may take.
+    pub compiling: Bounds,
     /// What the process inherits from itself if it was re-executed.
     pub handover: Handover,
     /// Things worth a warning that are no errors.
@@ -168,6 +170,7 @@ impl Config {
                 Some(value) => Handover::parse(value)
                     .ok_or_else(|| invalid(handover::VARIABLE, value, "nothing; the variable is the runtime's own"))?,
             },
+            compiling: settings.compiling()?,
             runtime_api,
             remarks,
         })
@@ -183,6 +186,15 @@ pub fn telemetry(environment: &Environment) -> Result<telemetry::Config, InitErr
     Ok(telemetry::Config {
         format: match environment.get(LOG_FORMAT) {
             Some(format) if format.eq_ignore_ascii_case("json") => telemetry::Format::Json,
+/// What compiling a component may take, where nothing but compiling is to be done.
+///
+/// # Errors
+///
+/// [`InitError::InvalidConfiguration`] naming the variable, its value and the form that would be accepted.
+pub fn compiling(environment: &Environment) -> Result<Bounds, InitError> {
+    Settings::of_any(environment).compiling()
+}
+
             Some(_) | None => telemetry::Format::Text,
         },
         level: environment

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{Environment, invalid};
+use crate::artifact::Bounds;
 use crate::error::InitError;
 
 /// Every `ORLOP_` variable; the user guide documents each under `docs/configuration.md`.
@@ -18,6 +19,9 @@ const NAMES: &[&str] = &[
     "ORLOP_GRACEFUL_SHUTDOWN",
     "ORLOP_INIT_TIMEOUT",
     "ORLOP_ISOLATION",
+    "ORLOP_LIMIT_COMPILE_MEMORY",
+    "ORLOP_LIMIT_COMPILE_TIME",
+    "ORLOP_LIMIT_COMPONENT",
     "ORLOP_LIMIT_EVENT",
     "ORLOP_LIMIT_HANDLES",
     "ORLOP_LIMIT_HOST_CALL_DATA",
@@ -53,7 +57,26 @@ impl<'a> Settings<'a> {
                 )));
             }
         }
-        Ok(Self { environment })
+        Ok(Self::of_any(environment))
+    }
+
+    /// Of an environment that may have variables for others, too.
+    pub(super) fn of_any(environment: &'a Environment) -> Self {
+        Self { environment }
+    }
+
+    /// What compiling may take.
+    pub(super) fn compiling(&self) -> Result<Bounds, InitError> {
+        let Bounds {
+            memory_bytes,
+            time,
+            component_bytes,
+        } = Bounds::default();
+        Ok(Bounds {
+            memory_bytes: self.size("ORLOP_LIMIT_COMPILE_MEMORY", memory_bytes)?,
+            time: self.duration("ORLOP_LIMIT_COMPILE_TIME", time)?,
+            component_bytes: self.size("ORLOP_LIMIT_COMPONENT", component_bytes)?,
+        })
     }
 
     fn parsed<T>(
