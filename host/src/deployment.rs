@@ -270,6 +270,9 @@ struct Loader<'a> {
 impl Loader<'_> {
     async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {
         let located = artifact::find(&self.config.task_root, config.component.as_deref())?;
+        for file in located.artifact.iter().chain(&located.component) {
+            self.config.functions.refuse_what_they_could_write(file)?;
+        }
         let loaded = artifact::load(
             &self.engines,
             &located,

@@ -1,6 +1,8 @@
 //! Precompiled components: preferred, checked, and refused if they are not ours.
 
+use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use orlop_tests::{Event, FakeRuntimeApi, Host, TaskRoot, bootstrap, compile, compile_with, examples, guests, orlop};
@@ -20,14 +22,14 @@ fn refusal(task_root: &TaskRoot) -> serde_json::Value {
 }
 
 /// The artifact with one field of its stamp changed, and a digest that fits.
-pub(crate) fn stamped(artifact: impl AsRef<Path>, field: &str, value: &str) -> Vec<u8> {
+pub(crate) fn stamped(artifact: impl AsRef<Path>, field: &str, value: impl Into<serde_json::Value>) -> Vec<u8> {
     let artifact = fs::read(artifact).unwrap();
     let (rest, magic) = artifact.split_at(artifact.len() - 8);
     let (rest, length) = rest.split_at(rest.len() - 4);
     let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
     let (code, stamp) = rest[..rest.len() - 32].split_at(rest.len() - 32 - length);
     let mut stamp: serde_json::Value = serde_json::from_slice(stamp).unwrap();
-    assert!(stamp[field].is_string(), "{stamp}");
+    assert!(!stamp[field].is_null(), "{stamp}");
     stamp[field] = value.into();
     let stamp = stamp.to_string();
     let digested = [code, stamp.as_bytes()].concat();
@@ -111,6 +113,145 @@ fn an_artifact_that_was_changed_is_refused() {
         let report = refusal(&TaskRoot::new().with_content("echo.cwasm", content));
         assert!(text(&report, "errorMessage").contains(expected), "{expected}: {report}");
     }
+}
+
+/// The artifact after a change at random places.
+fn changed(artifact: &[u8], random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+    let (one, other, into) = (random(artifact.len()), random(artifact.len()), random(artifact.len()));
+    let range = one.min(other)..one.max(other) + 1;
+    let mut changed = artifact.to_vec();
+    match random(4) {
+        0 => changed[one] ^= 1 << random(8),
+        1 => drop(changed.drain(range)),
+        2 => changed[range].fill(0),
+        _ => drop(changed.splice(into..into, artifact[range].iter().copied())),
+    }
+    changed
+}
+
+#[test]
+fn artifacts_that_were_changed_anywhere_are_refused_before_they_are_loaded_and_the_whole_one_beside_them_serves() {
+    const CHANGED: usize = 100;
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    println!("seed {seed}");
+    let mut state = u64::from(seed);
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let artifact = fs::read(compile(guests::ECHO)).unwrap();
+    let mut manifest = "[functions.echo]\n[[routes]]\nsource = 'aws.events'\nfunction = 'echo'\n".to_owned();
+    let mut task_root = TaskRoot::new().with_compiled(guests::ECHO);
+    for index in 0..CHANGED {
+        let _ = write!(
+            manifest,
+            "[functions.changed-{index}]\n[[routes]]\nsource = 'test.{index}'\nfunction = 'changed-{index}'\n"
+        );
+        let name = format!("changed-{index}.cwasm");
+        task_root = task_root.with_content(&name, changed(&artifact, &mut random));
+    }
+    let lambda = FakeRuntimeApi::start();
+    let task_root = task_root.with_content("orlop.toml", manifest);
+    let host = Host::bootstrap(&lambda).task_root(&task_root).start();
+    let event = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
+    lambda.send(Event::new("a", event));
+    assert_eq!(lambda.wait_for_answer("a").body, event.as_bytes());
+    let log = host.log();
+    let refused: Vec<&String> = log.iter().filter(|line| line.contains("cannot be used;")).collect();
+    assert_eq!(refused.len(), CHANGED);
+    for line in refused {
+        // What the stamp says. What the engine says of code would come later.
+        let by_its_stamp = [
+            "was changed after it was compiled",
+            "was cut, extended or changed",
+            "no stamp of Orlop's",
+        ];
+        assert!(by_its_stamp.iter().any(|reason| line.contains(reason)), "{line}");
+    }
+}
+
+#[test]
+fn an_artifact_for_other_features_is_refused_by_their_name() {
+    let artifact = compile(guests::ECHO);
+    let features = serde_json::json!({ "component-model-async": false, "gc": true });
+    let report = refusal(&TaskRoot::new().with_content("echo.cwasm", stamped(&artifact, "features", features)));
+    let message = text(&report, "errorMessage");
+    assert!(
+        message.contains("its component needs gc, which this build does not have"),
+        "{message}"
+    );
+    let features = serde_json::json!({ "component-model-async": true });
+    let report = refusal(&TaskRoot::new().with_content("echo.cwasm", stamped(&artifact, "features", features)));
+    let message = text(&report, "errorMessage");
+    assert!(
+        message.contains("concurrency") || message.contains("async"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_artifact_that_everybody_can_write_is_refused() {
+    let with_modes = |folder, file| {
+        let task_root = TaskRoot::new().with_compiled(guests::ECHO);
+        let path = task_root.path().join("echo.cwasm");
+        fs::set_permissions(path, fs::Permissions::from_mode(file)).unwrap();
+        fs::set_permissions(task_root.path(), fs::Permissions::from_mode(folder)).unwrap();
+        task_root
+    };
+    for (folder, file, expected) in [
+        (0o755, 0o666, "everybody can write it"),
+        (0o777, 0o644, "everybody can write the folder it lies in"),
+    ] {
+        let report = refusal(&with_modes(folder, file));
+        let message = text(&report, "errorMessage");
+        assert!(message.contains(expected) && message.contains("chmod o-w"), "{message}");
+    }
+    for (folder, file) in [(0o1777, 0o644), (0o775, 0o664)] {
+        let lambda = FakeRuntimeApi::start();
+        let task_root = with_modes(folder, file);
+        let _host = Host::bootstrap(&lambda).task_root(&task_root).start();
+        lambda.wait_for_next();
+    }
+}
+
+#[test]
+fn nothing_is_loaded_from_a_tmp_that_guests_share_not_even_through_a_link() {
+    let shared = tempfile::Builder::new()
+        .prefix("orlop-shared-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let manifest = "[functions.echo.grants]\ntmp = 'shared'\n";
+    fs::copy(compile(guests::ECHO), shared.path().join("echo.cwasm")).unwrap();
+    fs::write(shared.path().join("orlop.toml"), manifest).unwrap();
+    let apart = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (by_folder, by_file) = (apart.path().join("folder"), apart.path().join("file"));
+    symlink(shared.path(), &by_folder).unwrap();
+    fs::create_dir(&by_file).unwrap();
+    fs::write(by_file.join("orlop.toml"), manifest).unwrap();
+    symlink(shared.path().join("echo.cwasm"), by_file.join("echo.cwasm")).unwrap();
+    for task_root in [
+        shared.path(),
+        &shared.path().join("../").join(shared.path().file_name().unwrap()),
+        &by_folder,
+        &by_file,
+    ] {
+        let lambda = FakeRuntimeApi::start();
+        let host = Host::bootstrap(&lambda).task_root(task_root).start();
+        let report = lambda.wait_for_init_error().json();
+        assert_eq!(host.wait_for_exit(END).code(), Some(1));
+        assert_eq!(text(&report, "errorType"), "Runtime.InvalidConfiguration", "{report}");
+        assert!(
+            text(&report, "errorMessage").contains("no component may be loaded from there"),
+            "{report}"
+        );
+    }
+    fs::remove_file(by_file.join("echo.cwasm")).unwrap();
+    fs::copy(compile(guests::ECHO), by_file.join("echo.cwasm")).unwrap();
+    let lambda = FakeRuntimeApi::start();
+    let _host = Host::bootstrap(&lambda).task_root(&by_file).start();
+    lambda.wait_for_next();
 }
 
 #[test]

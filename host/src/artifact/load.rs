@@ -1,8 +1,9 @@
 //! Loads a component into the engine: mapped, copied, or compiled. The one place where machine code enters the process.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -236,11 +237,15 @@ fn load_artifact(
 ) -> Result<(Component, Features, Origin), Refusal> {
     let reading = |error: io::Error| format!("reading it failed: {error}");
     let mut file = File::open(path).map_err(reading)?;
-    let file_bytes = file.metadata().map_err(reading)?.len();
+    let metadata = file.metadata().map_err(reading)?;
+    let file_bytes = metadata.len();
     if file_bytes > MAX_ARTIFACT_BYTES {
         return Err(format!("it is larger than {MAX_ARTIFACT_BYTES} bytes").into());
     }
     let is_unchangeable = fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if !is_unchangeable {
+        refuse_what_anybody_writes(path, &metadata)?;
+    }
     if is_unchangeable && verification == Verification::WhereChangeable {
         let tail_bytes = file_bytes.min((FOOTER_BYTES + MAX_STAMP_BYTES) as u64);
         let mut tail = Vec::with_capacity(usize::try_from(tail_bytes).unwrap_or(0));
@@ -264,6 +269,22 @@ fn load_artifact(
         .map_err(reading)?;
     let (component, features) = checked(engines, &artifact)?;
     Ok((component, features, Origin::Copied))
+}
+
+/// Its digest shows that an artifact is whole, and not who made it. Where anybody can write it, or put another in its place,
+/// anybody decides what this process runs. In a folder like `/tmp` everybody has files of their own.
+fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const OWN_FILES_ONLY: u32 = 0o1000;
+    if metadata.mode() & OTHERS_WRITE != 0 {
+        return Err("everybody can write it; take that away with `chmod o-w`".to_owned());
+    }
+    let folder = path.parent().and_then(|folder| folder.metadata().ok());
+    let mode = folder.map_or(0, |folder| folder.mode());
+    if mode & OTHERS_WRITE != 0 && mode & OWN_FILES_ONLY == 0 {
+        return Err("everybody can write the folder it lies in; take that away with `chmod o-w`".to_owned());
+    }
+    Ok(())
 }
 
 /// Loads an artifact that is in memory, once its digest has been checked.

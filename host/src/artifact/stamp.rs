@@ -45,6 +45,12 @@ pub enum StampError {
     /// The file does not end as an artifact does.
     #[error("it carries no stamp of Orlop's; only artifacts made by `orlop compile` are loaded")]
     Missing,
+    /// Another version of Orlop made it, whose stamps look different.
+    #[error("it was compiled by {0}, and this is {ours}", ours = engine::version())]
+    OtherEngine(String),
+    /// The component needs features of WebAssembly that this build does not know.
+    #[error("its component needs {}, which this build does not have", .0.join(", "))]
+    UnknownFeatures(Vec<String>),
     /// The stamp or the lengths do not fit the file.
     #[error("its stamp does not fit the file, which was cut, extended or changed")]
     Malformed,
@@ -89,7 +95,7 @@ impl Stamp {
             .checked_sub(length)
             .map(|start| &rest[start..])
             .ok_or(StampError::Malformed)?;
-        let stamp: Self = serde_json::from_slice(json).map_err(|_| StampError::Malformed)?;
+        let stamp: Self = serde_json::from_slice(json).map_err(|_| unreadable(json))?;
         let expected = stamp.code_bytes.checked_add((length + FOOTER_BYTES) as u64);
         if expected == Some(file_bytes) {
             Ok(stamp)
@@ -177,6 +183,32 @@ impl Stamp {
     }
 }
 
+/// Why a stamp cannot be read: what it still says of itself may tell.
+fn unreadable(json: &[u8]) -> StampError {
+    #[derive(Deserialize)]
+    struct Essence {
+        engine: String,
+        #[serde(default)]
+        features: serde_json::Map<String, serde_json::Value>,
+    }
+    let Ok(Essence { engine, features }) = serde_json::from_slice(json) else {
+        return StampError::Malformed;
+    };
+    if engine != engine::version() {
+        return StampError::OtherEngine(engine);
+    }
+    let is_known = |name: &String| Features::NAMES.contains(&name.as_str());
+    let unknown: Vec<String> = features
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| !is_known(name))
+        .collect();
+    match unknown.is_empty() {
+        true => StampError::Malformed,
+        false => StampError::UnknownFeatures(unknown),
+    }
+}
+
 /// SHA-256 in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -184,9 +216,12 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
+
     use super::*;
 
-    fn artifact() -> Vec<u8> {
+    fn stamp() -> Stamp {
         Stamp {
             engine: crate::engine::version(),
             target: "x86_64-unknown-linux-gnu".into(),
@@ -196,7 +231,102 @@ mod tests {
             source_sha256: sha256(b"component"),
             code_bytes: 4,
         }
-        .seal(b"code".to_vec())
+    }
+
+    fn artifact() -> Vec<u8> {
+        stamp().seal(b"code".to_vec())
+    }
+
+    /// One way in which a file changes.
+    #[derive(Debug, Clone)]
+    enum Mutation {
+        Flip { bit: usize },
+        Cut { from: usize, to: usize },
+        Zero { from: usize, to: usize },
+        Splice { from: usize, to: usize, into: usize },
+    }
+
+    impl Mutation {
+        /// The changed file; positions count from the beginning, and begin again at its end.
+        fn of(&self, whole: &[u8]) -> Vec<u8> {
+            let range = |from: usize, to: usize| {
+                let (from, to) = (from % whole.len(), to % whole.len());
+                from.min(to)..from.max(to) + 1
+            };
+            let mut changed = whole.to_vec();
+            match *self {
+                Self::Flip { bit } => {
+                    let bit = bit % (whole.len() * 8);
+                    changed[bit / 8] ^= 1 << (bit % 8);
+                }
+                Self::Cut { from, to } => drop(changed.drain(range(from, to))),
+                Self::Zero { from, to } => changed[range(from, to)].fill(0),
+                Self::Splice { from, to, into } => {
+                    let into = into % whole.len();
+                    changed.splice(into..into, whole[range(from, to)].iter().copied());
+                }
+            }
+            changed
+        }
+    }
+
+    fn mutation() -> impl Strategy<Value = Mutation> {
+        // Most of an artifact is code; half of the places are in what follows it.
+        let place = || {
+            prop_oneof![
+                any::<u16>().prop_map(usize::from),
+                (0..400_usize).prop_map(|back| 5_000 - back)
+            ]
+        };
+        prop_oneof![
+            (place(), 0..8_usize).prop_map(|(byte, bit)| Mutation::Flip { bit: byte * 8 + bit }),
+            (place(), place()).prop_map(|(from, to)| Mutation::Cut { from, to }),
+            (place(), place()).prop_map(|(from, to)| Mutation::Zero { from, to }),
+            (place(), place(), place()).prop_map(|(from, to, into)| Mutation::Splice { from, to, into }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn ten_thousand_random_changes_are_all_refused(changes in vec(mutation(), 1..4)) {
+            let code: Vec<u8> = (0..4_500_u32).map(|index| ((index * 7919) >> 5) as u8).collect();
+            let whole = Stamp { code_bytes: 4_500, ..stamp() }.seal(code);
+            let changed = changes.iter().fold(whole.clone(), |file, change| match file.is_empty() {
+                true => file,
+                false => change.of(&file),
+            });
+            prop_assert!(changed == whole || Stamp::verify(&changed).is_err());
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_another_shape_is_refused_by_what_it_says_of_itself() {
+        let refusal = |json: &str| {
+            let mut file = b"code".to_vec();
+            file.extend(json.as_bytes());
+            let digest = Sha256::digest(&file);
+            file.extend_from_slice(&digest);
+            file.extend(u32::try_from(json.len()).unwrap().to_le_bytes());
+            file.extend(MAGIC);
+            Stamp::verify(&file).unwrap_err().to_string()
+        };
+        let said = refusal(r#"{"engine":"wasmtime-99.0.0+orlop-2.0.0","cores":7}"#);
+        assert!(
+            said.contains("wasmtime-99.0.0+orlop-2.0.0") && said.contains("this is wasmtime-"),
+            "{said}"
+        );
+        let ours = engine::version();
+        let said = refusal(&format!(
+            r#"{{"engine":"{ours}","features":{{"gc":true,"component-model-async":false}}}}"#
+        ));
+        assert!(said.contains("needs gc, which"), "{said}");
+        assert_eq!(
+            refusal(&format!(r#"{{"engine":"{ours}"}}"#)),
+            StampError::Malformed.to_string()
+        );
+        assert_eq!(refusal("[]"), StampError::Malformed.to_string());
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl FunctionConfig {
     pub fn tmp(&self) -> Tmp {
         self.grants.tmp.unwrap_or(Tmp::Private)
     }
+
 }
 
 pub(super) fn functions(
@@ -96,17 +97,32 @@ pub(super) fn functions(
         false => Routes::default(),
     };
     let functions: Vec<FunctionConfig> = served.functions.into_iter().map(merged).collect::<Result<_, _>>()?;
-    if let Some(function) = functions.iter().find(|function| function.tmp() == Tmp::Shared)
-        && task_root.starts_with("/tmp")
-    {
-        // A guest could write the artifacts that this process maps and runs.
-        return Err(InitError::InvalidConfiguration(format!(
-            "the function {} is granted the environment's own /tmp, so no component may be loaded from there; move `{}` elsewhere",
-            function.name,
-            task_root.display()
-        )));
+    let functions = Functions { functions, routes };
+    functions.refuse_what_they_could_write(task_root)?;
+    Ok(functions)
+}
+
+impl Functions {
+    /// Refuses a place that a function could write, for what is going to be run: the environment's own `/tmp`, by whatever
+    /// name or link it is reached, if one of the functions is granted it.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError::InvalidConfiguration`] with the function's name.
+    pub fn refuse_what_they_could_write(&self, path: &Path) -> Result<(), InitError> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let is_shared = |function: &&FunctionConfig| function.tmp() == Tmp::Shared;
+        match self.functions.iter().find(is_shared) {
+            Some(function) if real(path).starts_with(real(Path::new("/tmp"))) => {
+                Err(InitError::InvalidConfiguration(format!(
+                    "the function {} is granted the environment's own /tmp, so no component may be loaded from there; move `{}` elsewhere",
+                    function.name,
+                    path.display()
+                )))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
-    Ok(Functions { functions, routes })
 }
 
 struct Served<'a> {

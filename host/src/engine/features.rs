@@ -12,11 +12,15 @@ pub struct Features {
 }
 
 impl Features {
+    /// The names of all, as a stamp has them.
+    pub(crate) const NAMES: [&str; 1] = ["component-model-async"];
+
     /// Their names, for the log and for reports.
     pub fn names(self) -> Vec<&'static str> {
         let Self { component_model_async } = self;
-        [("component-model-async", component_model_async)]
+        Self::NAMES
             .into_iter()
+            .zip([component_model_async])
             .filter_map(|(name, is_on)| is_on.then_some(name))
             .collect()
     }
