@@ -5,6 +5,7 @@ mod build;
 mod compile;
 mod component;
 mod dev;
+mod doctor;
 mod inspect;
 mod invoke;
 mod mistake;
@@ -18,8 +19,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use orlop_host::config::{self, Process};
 use orlop_host::artifact::jail;
+use orlop_host::config::{self, Process};
 
 use mistake::Mistake;
 
@@ -27,7 +28,7 @@ use mistake::Mistake;
 ///
 /// A component is business logic compiled to wasm32-wasip2. `new` makes a project, `build` builds what goes into an image,
 /// `invoke` runs a component here as Lambda would, `compile` makes the artifact of one, `inspect` says what a component needs
-/// and gets.
+/// and gets, `doctor` what is wrong with tools and artifacts.
 ///
 /// With AWS_LAMBDA_RUNTIME_API set, and no command, this program is the runtime: `orlop [HANDLER]`.
 #[derive(Parser)]
@@ -40,7 +41,7 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the function answered an event with an error
+  1  the function answered an event with an error, or `doctor` found a problem
   2  a mistake in the arguments or files, explained on stderr";
 
 #[derive(Subcommand)]
@@ -51,18 +52,19 @@ enum Command {
     Invoke(invoke::Arguments),
     Compile(compile::Arguments),
     Inspect(inspect::Arguments),
+    Doctor(doctor::Arguments),
     Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
     let process = Process::current();
-    if is_runtime(&process) {
-        return orlop_host::lambda::run(&process).into();
     if let [_, verb, rest @ ..] = process.arguments.as_slice()
         && verb == jail::VERB
     {
         return jail::serve(rest);
     }
+    if is_runtime(&process) {
+        return orlop_host::lambda::run(&process).into();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Invoke(arguments) => invoke::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Schema(schema::Arguments {}) => schema::run(),
     };
     match result {

@@ -12,6 +12,7 @@ mod configuration;
 mod context;
 mod deadline;
 mod deployment;
+mod doctor;
 mod documentation;
 mod emulator;
 mod errors;

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use crate::mistake::Mistake;
 
 /// The target that makes components.
-const GUEST_TARGET: &str = "wasm32-wasip2";
+pub(crate) const GUEST_TARGET: &str = "wasm32-wasip2";
 /// The file that makes a folder a crate.
 pub(super) const FILE_NAME: &str = "Cargo.toml";
 

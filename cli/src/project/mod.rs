@@ -17,6 +17,7 @@ use orlop_host::manifest::{self, Manifest};
 use apart::Apart;
 pub(crate) use built::{Built, Component};
 use cargo::Crate;
+pub(crate) use cargo::GUEST_TARGET;
 pub(crate) use progress::Progress;
 
 use crate::mistake::Mistake;
@@ -40,9 +41,9 @@ pub(crate) struct Project {
     files: Vec<PathBuf>,
     /// Whether the user named a file, and not the folder.
     is_file: bool,
-}
     /// What compiling one of its components may take.
     bounds: Bounds,
+}
 
 /// What asks for a new build when it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,12 +72,12 @@ impl Project {
         }
     }
 
-    /// The package's name; else that of the folder, or of the file without its extension.
     /// The same, with other bounds than the default for compiling a component.
     pub(crate) fn within(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
     }
 
+    /// The package's name; else that of the folder, or of the file without its extension.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -199,8 +200,8 @@ impl Project {
             crates,
             files,
             is_file: false,
-        })
             bounds: Bounds::default(),
+        })
     }
 
     fn of_file(path: &Path, file: &Path) -> Result<Self, Mistake> {
@@ -217,8 +218,8 @@ impl Project {
             // As the user has written it, for messages.
             files: vec![path.to_owned()],
             is_file: true,
-        })
             bounds: Bounds::default(),
+        })
     }
 
     /// Builds the crates, and returns all components by name: what cargo made, what lies in the folder, and what else
@@ -339,14 +340,14 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Sorted; none, if the folder cannot be read.
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = folder.read_dir().into_iter().flatten().flatten();
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     entries.sort();
     entries
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
+pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 

@@ -1,0 +1,101 @@
+//! `orlop doctor`: what is wrong, in one line each, and what to do about it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use orlop_tests::{TaskRoot, compile, guests, orlop};
+
+use crate::artifacts::stamped;
+
+/// What it says of a folder, and its exit code.
+fn doctor(folder: &TaskRoot) -> (String, Option<i32>) {
+    let output = Command::new(orlop()).arg("doctor").arg(folder.path()).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+/// The line about this, and the one below it.
+fn lines<'a>(report: &'a str, about: &str) -> (&'a str, &'a str) {
+    let mut lines = report
+        .lines()
+        .skip_while(|line| line.split_whitespace().nth(1) != Some(about));
+    (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
+}
+
+#[test]
+fn a_folder_in_order_is_no_problem() {
+    let folder = TaskRoot::new()
+        .with_compiled(guests::ECHO)
+        .with("echo.wasm", guests::ECHO);
+    let (report, code) = doctor(&folder);
+    assert_eq!(code, Some(0), "{report}");
+    let (line, _) = lines(&report, "echo.cwasm");
+    assert!(line.starts_with("ok ") && line.contains("runs here"), "{report}");
+}
+
+#[test]
+fn the_engine_is_named_with_the_advisories_known_for_it_and_what_they_mean_here() {
+    let (report, _) = doctor(&TaskRoot::new());
+    let (line, _) = lines(&report, "engine");
+    assert!(line.contains("wasmtime-48.0.8+orlop-"), "{report}");
+    let (line, _) = lines(&report, "GHSA-rc4p-x33f-vpr2");
+    assert!(line.starts_with("ok ") && line.contains("out of reach"), "{report}");
+    let (line, help) = lines(&report, "GHSA-xrvr");
+    assert!(
+        line.starts_with("warning ") && line.contains("component-model-async"),
+        "{report}"
+    );
+    assert!(help.contains("orlop inspect"), "{report}");
+    for about in ["processor", "kernel", "memory"] {
+        assert!(!lines(&report, about).0.is_empty(), "{about}: {report}");
+    }
+}
+
+#[test]
+fn what_would_be_refused_or_is_out_of_date_is_a_problem_with_the_command_that_mends_it() {
+    let artifact = compile(guests::ECHO);
+    let folder = TaskRoot::new()
+        .with("stale.cwasm", &artifact)
+        .with("stale.wasm", guests::FAIL)
+        .with("open.cwasm", &artifact)
+        .with_content("cut.cwasm", &fs::read(&artifact).unwrap()[..1000])
+        .with_content(
+            "engine.cwasm",
+            stamped(&artifact, "engine", "wasmtime-48.0.7+orlop-0.1.0"),
+        )
+        .with_content("processor.cwasm", stamped(&artifact, "cpu", "x86-64-v9"));
+    fs::set_permissions(folder.path().join("open.cwasm"), fs::Permissions::from_mode(0o666)).unwrap();
+    let (report, code) = doctor(&folder);
+    assert_eq!(code, Some(1), "{report}");
+    for (about, problem, help) in [
+        ("stale.cwasm", "made of another stale.wasm", "orlop compile"),
+        ("open.cwasm", "written by everybody", "chmod o-w"),
+        ("cut.cwasm", "no stamp of Orlop's", "orlop compile"),
+        ("engine.cwasm", "compiled by wasmtime-48.0.7", "orlop compile"),
+        ("processor.cwasm", "processor x86-64-v9", "--cpu"),
+    ] {
+        let (line, below) = lines(&report, about);
+        assert!(
+            line.starts_with("problem ") && line.contains(problem),
+            "{about}: {report}"
+        );
+        assert!(below.contains(help), "{about}: {report}");
+    }
+    assert!(
+        report.ends_with("warnings\n") && report.contains("5 problems"),
+        "{report}"
+    );
+}
+
+#[test]
+fn without_a_toolchain_it_says_what_cannot_be_done() {
+    let output = Command::new(orlop())
+        .args(["doctor", "/"])
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let (line, help) = lines(&report, "toolchain");
+    assert!(line.starts_with("warning ") && help.contains("rustup"), "{report}");
+    assert_eq!(output.status.code(), Some(0), "{report}");
+}
