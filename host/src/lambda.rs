@@ -26,6 +26,7 @@ use crate::invoke_loop;
 use crate::runtime_api::{self, Answer, Client, Extension, Responder};
 use crate::sandbox::Workspace;
 use crate::telemetry::{self, Log};
+use crate::wall;
 use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 
 /// The environment's temporary directory: the only place that can be written on Lambda.
@@ -130,6 +131,12 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             exit: Exit::RuntimeApiFailed,
             message: failure.clone(),
         });
+    }
+    // Its predecessor's came with it.
+    if let Some(needs) = &config.second_wall
+        && !handover.is_resumed()
+    {
+        wall::raise(needs, tool_beside().as_deref());
     }
     let extension = Arc::new(OnceLock::new());
     let watched = Watchdog::new().and_then(|watchdog| {

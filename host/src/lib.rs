@@ -8,6 +8,7 @@
 //! - [`runtime_api`] speaks Lambda's Runtime API: next, response, error.
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
+//! - [`wall`] is what the kernel takes from the process, on request.
 //! - [`deployment`] is every function of the process, and chooses one for an event.
 //! - [`function`] is a loaded guest and the sandboxes it runs in.
 //! - [`events`] translates between events and HTTP.
@@ -34,5 +35,6 @@ pub mod pieces;
 pub mod runtime_api;
 pub mod sandbox;
 pub mod telemetry;
+pub mod wall;
 pub mod watchdog;
 pub mod worlds;

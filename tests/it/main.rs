@@ -28,6 +28,7 @@ mod limits;
 mod logging;
 mod processors;
 mod sandbox;
+mod second_wall;
 mod signing;
 mod site;
 mod streaming;

@@ -78,6 +78,10 @@ impl FunctionConfig {
         self.grants.tmp.unwrap_or(Tmp::Private)
     }
 
+    /// Whether it is granted any request to elsewhere.
+    pub fn calls_out(&self) -> bool {
+        !self.grants.outbound.is_empty() || !self.grants.aws.is_empty()
+    }
 }
 
 pub(super) fn functions(

@@ -7,7 +7,7 @@ mod environment;
 mod functions;
 mod settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, FunctionIdentity};
 use crate::sandbox::outbound::Platform;
 use crate::telemetry;
+use crate::wall::Needs;
 
 /// `host:port` of the Runtime API. Its absence means that the process does not run on Lambda.
 pub const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
@@ -55,6 +56,9 @@ const HOST_RESERVE_BYTES: u64 = 64 << 20;
 /// The largest event that is taken, unless the user says otherwise: several times what Lambda sends.
 const DEFAULT_MAX_EVENT_BYTES: u64 = 32 << 20;
 
+/// A file of certificates that outbound requests trust as well.
+const CERTIFICATES: &str = "ORLOP_CA_CERTIFICATES";
+
 /// All settings, one part per consumer.
 pub struct Config {
     /// Where the Runtime API is.
@@ -77,12 +81,14 @@ pub struct Config {
     pub init_timeout: Duration,
     /// When an artifact's digest is checked.
     pub verification: Verification,
+    /// What compiling a component at Init may take.
+    pub compiling: Bounds,
+    /// What the second wall has to leave open, if there is to be one.
+    pub second_wall: Option<Needs>,
     /// Whether to register as an internal extension, so that Lambda announces the end with SIGTERM.
     pub graceful_shutdown: bool,
     /// How log lines look and where they go.
     pub telemetry: telemetry::Config,
-    /// What compiling a component at Init may take.
-    pub compiling: Bounds,
     /// What the process inherits from itself if it was re-executed.
     pub handover: Handover,
     /// Things worth a warning that are no errors.
@@ -132,11 +138,16 @@ impl Config {
                 ));
             }
         }
+        let has_second_wall = settings
+            .choice("ORLOP_SECOND_WALL", &[("on", true), ("off", false)])?
+            .unwrap_or(false);
         let handler = handler(&process.arguments, environment);
         let task_root = PathBuf::from(environment.get(TASK_ROOT).unwrap_or("/var/task"));
+        let functions = functions::functions(&task_root, handler.as_deref(), environment, &settings, memory_mb)?;
         Ok(Self {
             platform: Arc::new(platform(environment, &settings)?),
-            functions: functions::functions(&task_root, handler.as_deref(), environment, &settings, memory_mb)?,
+            second_wall: has_second_wall.then(|| needs(&task_root, &runtime_api, &functions, &settings)),
+            functions,
             max_event_bytes: settings.size("ORLOP_LIMIT_EVENT", DEFAULT_MAX_EVENT_BYTES)?,
             handler,
             task_root,
@@ -161,6 +172,7 @@ impl Config {
                     ],
                 )?
                 .unwrap_or(Verification::WhereChangeable),
+            compiling: settings.compiling()?,
             graceful_shutdown: settings
                 .choice("ORLOP_GRACEFUL_SHUTDOWN", &[("true", true), ("false", false)])?
                 .unwrap_or(false),
@@ -170,11 +182,19 @@ impl Config {
                 Some(value) => Handover::parse(value)
                     .ok_or_else(|| invalid(handover::VARIABLE, value, "nothing; the variable is the runtime's own"))?,
             },
-            compiling: settings.compiling()?,
             runtime_api,
             remarks,
         })
     }
+}
+
+/// What compiling a component may take, where nothing but compiling is to be done.
+///
+/// # Errors
+///
+/// [`InitError::InvalidConfiguration`] naming the variable, its value and the form that would be accepted.
+pub fn compiling(environment: &Environment) -> Result<Bounds, InitError> {
+    Settings::of_any(environment).compiling()
 }
 
 /// How log lines look and where they go; read before all else, so that a configuration error is heard where it should be.
@@ -186,15 +206,6 @@ pub fn telemetry(environment: &Environment) -> Result<telemetry::Config, InitErr
     Ok(telemetry::Config {
         format: match environment.get(LOG_FORMAT) {
             Some(format) if format.eq_ignore_ascii_case("json") => telemetry::Format::Json,
-/// What compiling a component may take, where nothing but compiling is to be done.
-///
-/// # Errors
-///
-/// [`InitError::InvalidConfiguration`] naming the variable, its value and the form that would be accepted.
-pub fn compiling(environment: &Environment) -> Result<Bounds, InitError> {
-    Settings::of_any(environment).compiling()
-}
-
             Some(_) | None => telemetry::Format::Text,
         },
         level: environment
@@ -257,8 +268,20 @@ fn handler(arguments: &[String], environment: &Environment) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// What this process needs of the system that not every runtime does.
+fn needs(task_root: &Path, runtime_api: &RuntimeApi, functions: &Functions, settings: &Settings<'_>) -> Needs {
+    let port = runtime_api
+        .address
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let certificates = settings.text(CERTIFICATES).map(PathBuf::from);
+    Needs {
+        readable: std::iter::once(task_root.to_owned()).chain(certificates).collect(),
+        port: port.filter(|_| !functions.functions.iter().any(FunctionConfig::calls_out)),
+    }
+}
+
 fn platform(environment: &Environment, settings: &Settings<'_>) -> Result<Platform, InitError> {
-    const CERTIFICATES: &str = "ORLOP_CA_CERTIFICATES";
     let mut platform = Platform::from_environment(|name| environment.get(name));
     if let Some(path) = settings.text(CERTIFICATES) {
         let unusable =
