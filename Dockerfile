@@ -12,9 +12,13 @@
 #
 # It works without the last line too, and compiles at every cold start then. Podman takes the same commands.
 
+# With `--build-arg CARGO="cargo auditable"` the programs carry the list of the crates they are made of.
+
 ARG RUST=docker.io/library/rust:1.95-bookworm
+ARG CARGO=cargo
 
 FROM ${RUST} AS build
+ARG CARGO
 WORKDIR /orlop
 RUN rustup target add wasm32-wasip2
 COPY . .
@@ -23,11 +27,12 @@ COPY . .
 # the podman of Debian 12.)
 ENV CARGO_HOME=/var/cache/orlop/home CARGO_TARGET_DIR=/var/cache/orlop/target
 RUN --mount=type=cache,target=/var/cache/orlop \
-    cargo bootstrap --locked \
+    case "$CARGO" in *auditable*) cargo install --locked cargo-auditable ;; esac \
+    && $CARGO bootstrap --locked \
     && install -D "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/bootstrap" /image/var/runtime/bootstrap \
     && install -d -m 1777 /image/tmp
 RUN --mount=type=cache,target=/var/cache/orlop \
-    cargo tool --locked \
+    $CARGO tool --locked \
     && install "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/orlop" /usr/local/bin/
 
 FROM build AS hello

@@ -32,6 +32,7 @@ mod second_wall;
 mod signing;
 mod site;
 mod streaming;
+mod supply_chain;
 mod tls;
 mod tool;
 
