@@ -1,5 +1,6 @@
 //! The event source mapping, against the embedded queue and against `moto`.
 
+mod attack;
 mod desk;
 mod faults;
 mod start;

@@ -20,6 +20,7 @@ pub mod process;
 pub mod queue_server;
 pub mod served;
 pub mod stock;
+pub mod strict_queue;
 pub mod tools;
 
 pub use browser::Browser;
@@ -33,3 +34,4 @@ pub use moto::Moto;
 pub use process::{Process, Signal};
 pub use queue_server::QueueServer;
 pub use served::{Served, text};
+pub use strict_queue::StrictQueue;
