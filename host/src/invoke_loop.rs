@@ -9,10 +9,10 @@ use crate::deployment::Deployment;
 use crate::error::FunctionError;
 use crate::invocation::Invocation;
 use crate::runtime_api::{Client, Error, Responder};
-use crate::watchdog::{Task, Watch};
+use crate::watchdog::{LAST_CALL, Task, Watch};
 
-/// How long after a termination signal an event may still arrive.
-const LAST_CALL: Duration = Duration::from_millis(20);
+/// How often what a guest has left on the event loop is looked after before the next event.
+const MAX_LEFT_OVER_ROUNDS: u32 = 16;
 
 /// The least time for an answer to be accepted and the next sandbox to be ready, however near Lambda's deadline.
 const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
@@ -32,11 +32,19 @@ pub async fn run(
     while !watch.is_shutting_down() {
         let (invocation, responder) = match interrupted.take() {
             Some(interrupted) => interrupted,
-            None => tokio::select! {
-                biased;
-                next = client.next() => next?,
-                () = last_call(watch) => break,
-            },
+            None => {
+                finish_left_over_tasks().await;
+                // The wait itself blocks, and ends with an error when it is interrupted. Pauses between two tries do not.
+                let next = tokio::select! {
+                    biased;
+                    next = client.next() => next,
+                    () = last_call(watch) => break,
+                };
+                match next {
+                    Err(Error::Interrupted) => break,
+                    next => next?,
+                }
+            }
         };
         let context = &invocation.context;
         let span = info_span!(
@@ -85,6 +93,19 @@ pub async fn run(
         .await?;
     }
     Ok(())
+}
+
+/// Lets what a guest has left on the event loop, such as a connection that is to be closed, come to its end. While the
+/// thread waits for Lambda, nothing else on it goes on.
+async fn finish_left_over_tasks() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for _ in 0..MAX_LEFT_OVER_ROUNDS {
+        // This one is a task itself.
+        if tasks() <= 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Resolves a moment after a termination signal: an event that Lambda had sent by then has arrived and is served.

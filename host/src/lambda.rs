@@ -23,7 +23,7 @@ use crate::function::{SharedProgress, overrun};
 use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, Invocation};
 use crate::invoke_loop;
-use crate::runtime_api::{self, Answer, Client, Extension, Responder};
+use crate::runtime_api::{self, Answer, Client, Extension, Interrupter, Responder};
 use crate::sandbox::Workspace;
 use crate::telemetry::{self, Log};
 use crate::wall;
@@ -294,7 +294,14 @@ async fn serve(
     extension: &OnceLock<String>,
     started: Instant,
 ) -> Result<(), End> {
-    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
+    let interrupter = Interrupter::default();
+    watch.interrupt_with(interrupter.clone());
+    let mut client = Client::blocking(
+        &config.runtime_api,
+        &config.deadlines,
+        config.max_event_bytes,
+        interrupter,
+    );
     let interrupted = interrupted(&client, config).map_err(End::Init)?;
     let (task, limit) = interrupted
         .as_ref()
@@ -306,6 +313,7 @@ async fn serve(
     let mut deployment = match initialised {
         Ok(deployment) => deployment,
         Err(End::Init(error)) => {
+            let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
             client.init_error(&error.report()).await;
             return Err(End::Init(error));
         }
@@ -402,7 +410,7 @@ async fn register(config: &Config, identifier: &OnceLock<String>) {
     if let Some(extension) = extension {
         // It is the only writer.
         let _ = identifier.set(extension.identifier().to_owned());
-        tokio::spawn(extension.poll());
+        extension.poll_on_a_thread();
     }
 }
 

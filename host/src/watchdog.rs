@@ -19,7 +19,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
 use crate::function::SharedProgress;
-use crate::runtime_api::Responder;
+use crate::runtime_api::{Interrupter, Responder};
 use crate::sandbox::Output;
 
 /// Nothing is running.
@@ -37,6 +37,8 @@ const IDLE: u64 = 0;
 const EXPIRED: u64 = u64::MAX;
 /// The watchdog has no reason to wake up by itself.
 const NEVER: u64 = u64::MAX;
+/// How long after a termination signal an event may still arrive.
+pub const LAST_CALL: Duration = Duration::from_millis(20);
 /// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 
@@ -99,6 +101,8 @@ struct Shared {
     waker: UnixStream,
     shutdown: Notify,
     is_shutting_down: AtomicBool,
+    /// What ends a worker's wait for the next event.
+    interrupter: OnceLock<Interrupter>,
     /// The worker's thread is at its end, by returning or by a panic.
     worker_ended: AtomicBool,
 }
@@ -171,6 +175,13 @@ impl Watch {
         Watched { shared: &self.shared }
     }
 
+    /// Has the wait for an event interrupted a moment after a termination signal: an event that Lambda had sent by then has
+    /// arrived and is served.
+    pub fn interrupt_with(&self, interrupter: Interrupter) {
+        // A process has one loop that waits like this.
+        let _ = self.shared.interrupter.set(interrupter);
+    }
+
     /// Resolves when a termination signal has arrived, once for each.
     pub async fn shutdown(&self) {
         self.shared.shutdown.notified().await;
@@ -230,6 +241,8 @@ pub struct Watchdog {
     /// Receives `w` from the worker and `X` from the signal handlers.
     events: UnixStream,
     signals: u32,
+    /// When a wait for the next event is interrupted, if a termination signal has arrived and that has not been done.
+    last_call: Option<Instant>,
 }
 
 impl Watchdog {
@@ -253,12 +266,14 @@ impl Watchdog {
             waker,
             shutdown: Notify::new(),
             is_shutting_down: AtomicBool::new(false),
+            interrupter: OnceLock::new(),
             worker_ended: AtomicBool::new(false),
         };
         Ok(Self {
             shared: Arc::new(shared),
             events,
             signals: 0,
+            last_call: None,
         })
     }
 
@@ -297,6 +312,12 @@ impl Watchdog {
                 };
                 return Ok(Outcome::Expired(task, cause));
             }
+            if self.last_call.is_some_and(|last_call| last_call <= Instant::now()) {
+                self.last_call = None;
+                if let Some(interrupter) = self.shared.interrupter.get() {
+                    interrupter.interrupt();
+                }
+            }
         }
     }
 
@@ -325,6 +346,9 @@ impl Watchdog {
             wakes_at = wakes_at.min(self.shared.next_deadline());
             self.shared.wakes_at.fetch_min(wakes_at, Ordering::SeqCst);
         }
+        if let Some(last_call) = self.last_call {
+            wakes_at = wakes_at.min(self.shared.nanoseconds(last_call));
+        }
         let timeout = (wakes_at != NEVER).then(|| Duration::from_nanos(wakes_at.saturating_sub(now)));
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
         let mut descriptors = [PollFd::new(&self.events, PollFlags::IN)];
@@ -338,6 +362,9 @@ impl Watchdog {
         while let Ok(count @ 1..) = self.events.read(&mut buffer) {
             let signals = buffer[..count].iter().filter(|byte| **byte == b'X').count();
             if signals > 0 {
+                if self.signals == 0 {
+                    self.last_call = Some(Instant::now() + LAST_CALL);
+                }
                 self.signals = self.signals.saturating_add(u32::try_from(signals).unwrap_or(u32::MAX));
                 self.shared.is_shutting_down.store(true, Ordering::SeqCst);
                 self.shared.shutdown.notify_one();

@@ -1,4 +1,5 @@
-//! One keep-alive connection to the Runtime API, replaced when the peer has closed it.
+//! One keep-alive connection to the Runtime API on an event loop, replaced when the peer has closed it. What the sequential
+//! loop uses instead is in [`super::socket`].
 //!
 //! The address comes from the variable and from nowhere else: no proxy variable is read, no redirect is followed.
 
@@ -14,11 +15,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// How long the peer may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Lambda sends request line and headers of up to 1 MiB.
-const MAX_HEADER_BYTES: usize = 2 << 20;
+pub(super) const MAX_HEADER_BYTES: usize = 2 << 20;
 /// More headers than this are refused. Hyper's own limit of 100 is too low for a tolerant reader.
-const MAX_HEADERS: usize = 1000;
+pub(super) const MAX_HEADERS: usize = 1000;
 
 /// A request that got no response.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum TransportError {
     /// The connection broke; the request may or may not have arrived.
     #[error("the connection to the Runtime API broke: {0}")]
     Broken(String),
+    /// The wait for an event was ended by an [`Interrupter`](super::Interrupter).
+    #[error("the wait for an event was ended from within")]
+    Interrupted,
 }
 
 pub(super) struct Connection {
@@ -92,6 +96,14 @@ pub(super) fn broken(error: &hyper::Error) -> TransportError {
     TransportError::Broken(format!("{error}{cause}"))
 }
 
+/// The address, by number where its name is known to everybody: a static binary may be without a resolver.
+pub(super) fn reachable(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        Some(_) | None => address.to_owned(),
+    }
+}
+
 /// A fresh connection, driven by a task of its own.
 pub(super) async fn connect<B>(address: &str) -> Result<SendRequest<B>, TransportError>
 where
@@ -102,12 +114,7 @@ where
         address: address.to_owned(),
         source,
     };
-    // A static binary may be without a resolver, and this name needs none.
-    let target = match address.rsplit_once(':') {
-        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
-        Some(_) | None => address.to_owned(),
-    };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&target))
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(reachable(address)))
         .await
         .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;

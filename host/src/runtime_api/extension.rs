@@ -1,9 +1,12 @@
 //! Registration as an internal extension without events (runtime contract §6.8, §9): the only way to be sent SIGTERM
 //! before Lambda takes the execution environment away.
 
+use std::io;
+use std::thread;
 use std::time::Duration;
 
 use http::StatusCode;
+use http_body_util::Full;
 use tracing::warn;
 
 use super::connection::Connection;
@@ -25,7 +28,11 @@ impl Extension {
     pub async fn register(config: &RuntimeApi) -> Option<Self> {
         let mut connection = Connection::new(&config.address);
         let requests = Requests::new(&config.address);
-        let reason = match tokio::time::timeout(REGISTER_TIMEOUT, connection.send(requests.register_extension())).await
+        let reason = match tokio::time::timeout(
+            REGISTER_TIMEOUT,
+            connection.send(requests.register_extension().map(Full::new)),
+        )
+        .await
         {
             Err(_) => "no answer in time".to_owned(),
             Ok(Err(error)) => crate::error::chain(&error),
@@ -60,11 +67,24 @@ impl Extension {
     }
 
     /// Asks for the next event, of which there is none: Lambda counts Init as done only when every extension has asked.
-    /// Runs until it is dropped.
-    pub async fn poll(mut self) {
+    /// The thread waits until the process ends; the worker's would be busy with waiting for the function's events.
+    pub fn poll_on_a_thread(self) {
+        let spawned = thread::Builder::new().name("extension".to_owned()).spawn(move || {
+            let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match event_loop {
+                Ok(event_loop) => event_loop.block_on(self.poll()),
+                Err(error) => cannot_wait(&error),
+            }
+        });
+        if let Err(error) = spawned {
+            cannot_wait(&error);
+        }
+    }
+
+    async fn poll(mut self) {
         match self
             .connection
-            .send(self.requests.extension_next(&self.identifier))
+            .send(self.requests.extension_next(&self.identifier).map(Full::new))
             .await
         {
             // Dropping the response would end the wait; an extension without events is never answered, except with an error.
@@ -78,4 +98,11 @@ impl Extension {
             ),
         }
     }
+}
+
+fn cannot_wait(error: &io::Error) {
+    warn!(
+        error = error as &dyn std::error::Error,
+        "the extension cannot wait for events"
+    );
 }

@@ -5,6 +5,8 @@
 
 mod connection;
 mod extension;
+mod socket;
+mod transport;
 mod upload;
 mod wire;
 
@@ -12,14 +14,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::{error, warn};
 
+use connection::Connection;
 pub use connection::TransportError;
-use connection::{Connection, broken};
 pub use extension::Extension;
+pub use socket::Interrupter;
+use transport::{Reply, Transport, Unread};
 use upload::Upload;
 pub use upload::{BrokenOff, Consumed, StreamBody, beginning_with};
 use wire::{EventIdentity, NextHeaders, Refusal, Requests};
@@ -69,11 +73,14 @@ pub enum Error {
     /// `/next` answered 200 without saying for which event.
     #[error("GET next answered with an event that cannot be answered: {0}")]
     Unanswerable(String),
+    /// The wait for an event was ended by an [`Interrupter`].
+    #[error("the wait for an event was ended from within")]
+    Interrupted,
 }
 
 /// A client of the Runtime API, on one connection.
 pub struct Client {
-    connection: Connection,
+    transport: Transport,
     endpoint: Arc<Endpoint>,
     policy: DeadlinePolicy,
     max_event_bytes: u64,
@@ -88,14 +95,31 @@ struct Endpoint {
 }
 
 impl Client {
-    /// A client that has not connected yet.
+    /// A client that has not connected yet, for an event loop.
     pub fn new(config: &RuntimeApi, policy: &DeadlinePolicy, max_event_bytes: u64) -> Self {
+        let connection = Connection::new(&config.address);
+        Self::over(Transport::Waiting(connection), config, policy, max_event_bytes)
+    }
+
+    /// The same for a thread that serves one event at a time: while it waits for Lambda, the thread does nothing else. There
+    /// is no other way to stop it than `interrupter`, which ends [`Self::next`].
+    pub fn blocking(
+        config: &RuntimeApi,
+        policy: &DeadlinePolicy,
+        max_event_bytes: u64,
+        interrupter: Interrupter,
+    ) -> Self {
+        let connection = socket::Connection::new(&config.address, interrupter);
+        Self::over(Transport::Blocking(connection), config, policy, max_event_bytes)
+    }
+
+    fn over(transport: Transport, config: &RuntimeApi, policy: &DeadlinePolicy, max_event_bytes: u64) -> Self {
         let RuntimeApi {
             address,
             response_content_type,
         } = config;
         Self {
-            connection: Connection::new(address),
+            transport,
             endpoint: Arc::new(Endpoint {
                 address: address.clone(),
                 requests: Requests::new(address),
@@ -118,20 +142,28 @@ impl Client {
         let mut pause = FIRST_PAUSE;
         let mut trying_since: Option<Instant> = None;
         loop {
-            let failure = match self.connection.send(self.endpoint.requests.next()).await {
-                Ok(response) if response.status() == StatusCode::OK => match NextHeaders::parse(response.headers()) {
-                    Ok(headers) => return self.read_event(headers, response.into_body()).await,
+            let request = self.endpoint.requests.next();
+            let failure = match self.transport.send(request, NextHeaders::parse).await {
+                Ok(Reply {
+                    status: StatusCode::OK,
+                    heeded,
+                    body,
+                }) => match heeded {
+                    Ok(headers) => return self.read_event(headers, body).await,
                     Err(reason) => {
-                        self.connection.close();
+                        self.transport.close();
                         Error::Unanswerable(reason)
                     }
                 },
-                Ok(response) => {
-                    let status = response.status();
+                Ok(Reply {
+                    status,
+                    body,
+                    heeded: _,
+                }) => {
                     let failure = Error::Refused {
                         call: CALL,
                         status,
-                        reason: self.read_refusal(response).await,
+                        reason: self.read_refusal(body).await,
                     };
                     match status {
                         // Some emulators say so when they have no event; that is no failure, however long it lasts.
@@ -146,6 +178,7 @@ impl Client {
                         _ => failure,
                     }
                 }
+                Err(TransportError::Interrupted) => return Err(Error::Interrupted),
                 Err(source) => Error::Transport { call: CALL, source },
             };
             let since = *trying_since.get_or_insert_with(|| {
@@ -163,7 +196,7 @@ impl Client {
         }
     }
 
-    async fn read_event(&mut self, headers: NextHeaders, body: Incoming) -> Result<(Invocation, Responder), Error> {
+    async fn read_event(&mut self, headers: NextHeaders, body: Unread) -> Result<(Invocation, Responder), Error> {
         let NextHeaders {
             identity,
             deadline,
@@ -175,13 +208,10 @@ impl Client {
         } = headers;
         let deadline = Deadline::new(&deadline, &self.policy, Instant::now(), SystemTime::now());
         let limit_bytes = self.max_event_bytes;
-        let event = match read_up_to(body, limit_bytes).await {
+        let event = match self.transport.read_up_to(body, limit_bytes).await {
             Ok(Some(event)) => Ok(event),
-            Ok(None) => {
-                self.connection.close();
-                Err(FunctionError::EventTooLarge { limit_bytes })
-            }
-            Err(error) => return Err(Error::EventLost(broken(&error).to_string())),
+            Ok(None) => Err(FunctionError::EventTooLarge { limit_bytes }),
+            Err(error) => return Err(Error::EventLost(error.to_string())),
         };
         let context = Context {
             request_id: identity.request_id.clone(),
@@ -249,25 +279,23 @@ impl Client {
     /// failure here.
     pub async fn init_error(&mut self, report: &ErrorReport) {
         let post = async {
-            let response = self
-                .connection
-                .send(self.endpoint.requests.init_error(report, body(report.to_json())))
-                .await?;
-            let status = response.status();
-            if status == StatusCode::PAYLOAD_TOO_LARGE {
-                self.connection.close();
-                return self
-                    .connection
-                    .send(self.endpoint.requests.init_error(report, body(report.to_short_json())))
-                    .await;
+            let request = self.endpoint.requests.init_error(report, report.to_json().into());
+            let reply = self.transport.send(request, |_| ()).await?;
+            if reply.status == StatusCode::PAYLOAD_TOO_LARGE {
+                self.transport.close();
+                let request = self.endpoint.requests.init_error(report, report.to_short_json().into());
+                return self.transport.send(request, |_| ()).await;
             }
-            Ok(response)
+            Ok(reply)
         };
         match tokio::time::timeout(INIT_ERROR_TIMEOUT, post).await {
-            Ok(Ok(response)) if response.status().is_success() => {}
-            Ok(Ok(response)) => {
-                let status = response.status();
-                let reason = self.read_refusal(response).await;
+            Ok(Ok(reply)) if reply.status.is_success() => {}
+            Ok(Ok(Reply {
+                status,
+                body,
+                heeded: (),
+            })) => {
+                let reason = self.read_refusal(body).await;
                 warn!(
                     status = status.as_u16(),
                     reason, "the Runtime API did not take the init error"
@@ -285,49 +313,42 @@ impl Client {
     async fn post(
         &mut self,
         call: &'static str,
-        request: impl Fn(&Requests) -> Request<Full<Bytes>>,
+        request: impl Fn(&Requests) -> Request<Bytes>,
     ) -> Result<Posted, Error> {
-        let first = self.connection.send(request(&self.endpoint.requests)).await;
+        let first = self.transport.send(request(&self.endpoint.requests), |_| ()).await;
         match first {
-            Ok(response) => self.judge(call, response, false).await,
+            Ok(reply) => self.judge(call, reply, false).await,
             Err(error) => {
                 warn!(
                     call,
                     error = &error as &dyn std::error::Error,
                     "posting the answer again"
                 );
-                match self.connection.send(request(&self.endpoint.requests)).await {
-                    Ok(response) => self.judge(call, response, true).await,
+                match self.transport.send(request(&self.endpoint.requests), |_| ()).await {
+                    Ok(reply) => self.judge(call, reply, true).await,
                     Err(source) => Err(Error::Transport { call, source }),
                 }
             }
         }
     }
 
-    async fn judge(
-        &mut self,
-        call: &'static str,
-        response: Response<Incoming>,
-        is_retry: bool,
-    ) -> Result<Posted, Error> {
-        let status = response.status();
+    async fn judge(&mut self, call: &'static str, reply: Reply<()>, is_retry: bool) -> Result<Posted, Error> {
+        let Reply {
+            status,
+            body,
+            heeded: (),
+        } = reply;
         if status.is_success() {
-            // The body is `{"status":"OK"}`; reading it lets the connection be used again.
-            if !matches!(
-                read_up_to(response.into_body(), MAX_REFUSAL_BYTES as u64).await,
-                Ok(Some(_))
-            ) {
-                self.connection.close();
-            }
+            // The body is `{"status":"OK"}`; reading it lets the connection be used again, and nothing depends on it.
+            let _ = self.transport.read_up_to(body, MAX_REFUSAL_BYTES as u64).await;
             return Ok(Posted::Accepted);
         }
-        let reason = self.read_refusal(response).await;
+        let reason = self.read_refusal(body).await;
         judge(call, status, reason, is_retry)
     }
 
-    async fn read_refusal(&mut self, response: Response<Incoming>) -> String {
-        let Ok(Some(body)) = read_up_to(response.into_body(), MAX_REFUSAL_BYTES as u64).await else {
-            self.connection.close();
+    async fn read_refusal(&mut self, body: Unread) -> String {
+        let Ok(Some(body)) = self.transport.read_up_to(body, MAX_REFUSAL_BYTES as u64).await else {
             return "the body could not be read".to_owned();
         };
         refusal_text(&body)
@@ -500,7 +521,7 @@ impl Responder {
             .unwrap_or(HeaderValue::from_static("application/json"));
         let posted = client
             .post("POST response", |requests| {
-                requests.response(identity, content_type.clone(), Full::new(answer.clone()))
+                requests.response(identity, content_type.clone(), answer.clone())
             })
             .await?;
         if let Posted::TooLarge(reason) = posted {
@@ -522,9 +543,10 @@ impl Responder {
         }
         let Exchange { identity, trace_id, .. } = &*self.exchange;
         for json in [report.to_json(), report.to_short_json()] {
+            let json = Bytes::from(json);
             let posted = client
                 .post("POST error", |requests| {
-                    requests.error(identity, trace_id.as_deref(), report, body(json.clone()))
+                    requests.error(identity, trace_id.as_deref(), report, json.clone())
                 })
                 .await?;
             match posted {
@@ -556,10 +578,6 @@ async fn end_stream(upload: Upload, verdict: Result<(), ErrorReport>) -> Result<
         error!(reason, "the streamed response is larger than Lambda takes");
     }
     Ok(())
-}
-
-fn body(bytes: Vec<u8>) -> Full<Bytes> {
-    Full::new(bytes.into())
 }
 
 /// The whole body, or `None` if it is larger than `limit` bytes.

@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderName, Method, Request};
-use hyper::body::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -27,6 +27,17 @@ const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 const XRAY_CAUSE: &str = "lambda-runtime-function-xray-error-cause";
 const EXTENSION_NAME: &str = "lambda-extension-name";
 const EXTENSION_ID: &str = "lambda-extension-identifier";
+
+/// What an event's headers may say beside its request id.
+const OPTIONAL: [&str; 7] = [
+    INVOCATION_ID,
+    DEADLINE,
+    FUNCTION_ARN,
+    TRACE_ID,
+    CLIENT_CONTEXT,
+    IDENTITY,
+    TENANT_ID,
+];
 
 /// The name under which the host registers itself as an internal extension.
 const OUR_EXTENSION: &str = "orlop";
@@ -68,50 +79,66 @@ pub(super) struct NextHeaders {
     pub(super) tenant_id: Option<String>,
 }
 
+/// The headers of a response, from whichever parser they come.
+pub(super) type Fields<'a> = dyn Iterator<Item = (&'a str, &'a [u8])> + 'a;
+
 impl NextHeaders {
-    /// Every header but the request id may be missing, empty or odd (runtime contract §2).
-    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, String> {
-        let mut request_ids = headers.get_all(REQUEST_ID).iter();
-        let request_id = request_ids.next().map(text).unwrap_or_default();
+    /// Every header but the request id may be missing, empty or odd (runtime contract §2). Of several with the same name, the
+    /// first one counts.
+    pub(super) fn parse(fields: &mut Fields<'_>) -> Result<Self, String> {
+        let mut request_id = None;
+        let mut optional: [Option<&[u8]>; OPTIONAL.len()] = [None; OPTIONAL.len()];
+        for (name, value) in fields {
+            if name.eq_ignore_ascii_case(REQUEST_ID) {
+                if *request_id.get_or_insert(value) != value {
+                    return Err(format!("the header {REQUEST_ID} appears twice with different values"));
+                }
+            } else if let Some(index) = OPTIONAL.iter().position(|known| name.eq_ignore_ascii_case(known)) {
+                optional[index].get_or_insert(value);
+            }
+        }
+        let request_id = request_id.map(text).unwrap_or_default();
         if request_id.is_empty() {
             return Err(format!("the header {REQUEST_ID} is missing"));
-        }
-        if request_ids.any(|other| text(other) != request_id) {
-            return Err(format!("the header {REQUEST_ID} appears twice with different values"));
         }
         if request_id.len() > MAX_REQUEST_ID_BYTES {
             return Err(format!(
                 "the header {REQUEST_ID} is longer than {MAX_REQUEST_ID_BYTES} bytes"
             ));
         }
+        let [
+            invocation_id,
+            deadline,
+            arn,
+            trace_id,
+            client_context,
+            identity,
+            tenant_id,
+        ] = optional.map(|value| value.filter(|value| !value.is_empty()));
         Ok(Self {
             identity: EventIdentity {
                 request_id,
-                invocation_id: headers.get(INVOCATION_ID).filter(|value| !value.is_empty()).cloned(),
+                invocation_id: invocation_id.and_then(|nonce| HeaderValue::from_bytes(nonce).ok()),
             },
-            deadline: match optional(headers, DEADLINE) {
+            deadline: match deadline.map(text) {
                 None => DeadlineHeader::Absent,
                 Some(value) => value
                     .trim()
                     .parse()
                     .map_or(DeadlineHeader::Malformed(value), DeadlineHeader::At),
             },
-            invoked_function_arn: optional(headers, FUNCTION_ARN),
-            trace_id: optional(headers, TRACE_ID),
-            client_context: optional(headers, CLIENT_CONTEXT),
-            cognito_identity: optional(headers, IDENTITY),
-            tenant_id: optional(headers, TENANT_ID),
+            invoked_function_arn: arn.map(text),
+            trace_id: trace_id.map(text),
+            client_context: client_context.map(text),
+            cognito_identity: identity.map(text),
+            tenant_id: tenant_id.map(text),
         })
     }
 }
 
-fn optional(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(text).filter(|value| !value.is_empty())
-}
-
 /// Header values may hold any byte from 0x80 up; what is no UTF-8 is replaced.
-fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
 }
 
 /// Builds requests for one Runtime API address.
@@ -128,9 +155,7 @@ impl Requests {
         }
     }
 
-    fn request<B: Body>(&self, method: Method, path: &str, body: B) -> Request<B> {
-        // An empty body has a length, too: hyper leaves it out.
-        let length = body.size_hint().exact().filter(|_| method == Method::POST);
+    fn request<B>(&self, method: Method, path: &str, body: B) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().expect("paths are built from escaped segments");
@@ -139,31 +164,43 @@ impl Requests {
             USER_AGENT,
             HeaderValue::from_static(concat!("orlop/", env!("CARGO_PKG_VERSION"))),
         );
-        if let Some(length) = length {
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
         request
     }
 
-    pub(super) fn next<B: Body + Default>(&self) -> Request<B> {
-        self.request(Method::GET, "/2018-06-01/runtime/invocation/next", B::default())
+    fn get(&self, path: &str) -> Request<Bytes> {
+        self.request(Method::GET, path, Bytes::new())
     }
 
-    pub(super) fn response<B: Body>(&self, identity: &EventIdentity, content_type: HeaderValue, body: B) -> Request<B> {
-        let mut request = self.answer(identity, "response", body);
+    /// A body has a length, an empty one too.
+    fn post(&self, path: &str, body: Bytes) -> Request<Bytes> {
+        let length = HeaderValue::from(body.len());
+        let mut request = self.request(Method::POST, path, body);
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        request
+    }
+
+    pub(super) fn next(&self) -> Request<Bytes> {
+        self.get("/2018-06-01/runtime/invocation/next")
+    }
+
+    pub(super) fn response(&self, identity: &EventIdentity, content_type: HeaderValue, body: Bytes) -> Request<Bytes> {
+        let mut request = self.post(&answer_path(identity, "response"), body);
+        belongs_to(&mut request, identity);
         request.headers_mut().insert(CONTENT_TYPE, content_type);
         request
     }
 
     /// As [`Self::response`], chunked, with the error in trailers should it come to one.
-    pub(super) fn streaming_response<B: Body>(
+    pub(super) fn streaming_response<B>(
         &self,
         identity: &EventIdentity,
         content_type: HeaderValue,
         body: B,
     ) -> Request<B> {
-        let mut request = self.response(identity, content_type, body);
+        let mut request = self.request(Method::POST, &answer_path(identity, "response"), body);
+        belongs_to(&mut request, identity);
         let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, content_type);
         headers.insert(RESPONSE_MODE, HeaderValue::from_static("streaming"));
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         headers.insert(
@@ -175,14 +212,15 @@ impl Requests {
         request
     }
 
-    pub(super) fn error<B: Body>(
+    pub(super) fn error(
         &self,
         identity: &EventIdentity,
         trace_id: Option<&str>,
         report: &ErrorReport,
-        body: B,
-    ) -> Request<B> {
-        let mut request = self.answer(identity, "error", body);
+        body: Bytes,
+    ) -> Request<Bytes> {
+        let mut request = self.post(&answer_path(identity, "error"), body);
+        belongs_to(&mut request, identity);
         describe(&mut request, report);
         // X-Ray keeps the cause of sampled traces only.
         if trace_id.is_some_and(|trace| trace.contains("Sampled=1")) {
@@ -191,18 +229,15 @@ impl Requests {
         request
     }
 
-    pub(super) fn init_error<B: Body>(&self, report: &ErrorReport, body: B) -> Request<B> {
-        let mut request = self.request(Method::POST, "/2018-06-01/runtime/init/error", body);
+    pub(super) fn init_error(&self, report: &ErrorReport, body: Bytes) -> Request<Bytes> {
+        let mut request = self.post("/2018-06-01/runtime/init/error", body);
         describe(&mut request, report);
         request
     }
 
-    pub(super) fn register_extension<B: Body + From<&'static str>>(&self) -> Request<B> {
-        let mut request = self.request(
-            Method::POST,
-            "/2020-01-01/extension/register",
-            B::from("{\"events\":[]}"),
-        );
+    pub(super) fn register_extension(&self) -> Request<Bytes> {
+        let body = Bytes::from_static(b"{\"events\":[]}");
+        let mut request = self.post("/2020-01-01/extension/register", body);
         request
             .headers_mut()
             .insert(EXTENSION_NAME, HeaderValue::from_static(OUR_EXTENSION));
@@ -212,25 +247,23 @@ impl Requests {
         request
     }
 
-    pub(super) fn extension_next<B: Body + Default>(&self, identifier: &str) -> Request<B> {
-        let mut request = self.request(Method::GET, "/2020-01-01/extension/event/next", B::default());
+    pub(super) fn extension_next(&self, identifier: &str) -> Request<Bytes> {
+        let mut request = self.get("/2020-01-01/extension/event/next");
         if let Ok(identifier) = HeaderValue::from_str(identifier) {
             request.headers_mut().insert(EXTENSION_ID, identifier);
         }
         request
     }
+}
 
-    fn answer<B: Body>(&self, identity: &EventIdentity, kind: &str, body: B) -> Request<B> {
-        let id = segment(&identity.request_id);
-        let mut request = self.request(
-            Method::POST,
-            &format!("/2018-06-01/runtime/invocation/{id}/{kind}"),
-            body,
-        );
-        if let Some(invocation_id) = &identity.invocation_id {
-            request.headers_mut().insert(INVOCATION_ID, invocation_id.clone());
-        }
-        request
+fn answer_path(identity: &EventIdentity, kind: &str) -> String {
+    let id = segment(&identity.request_id);
+    format!("/2018-06-01/runtime/invocation/{id}/{kind}")
+}
+
+fn belongs_to<B>(request: &mut Request<B>, identity: &EventIdentity) {
+    if let Some(invocation_id) = &identity.invocation_id {
+        request.headers_mut().insert(INVOCATION_ID, invocation_id.clone());
     }
 }
 
@@ -241,7 +274,8 @@ pub(super) fn content_type(media_type: &str) -> HeaderValue {
 
 /// The identifier that Lambda gave our extension.
 pub(super) fn extension_identifier(headers: &HeaderMap) -> Option<String> {
-    optional(headers, EXTENSION_ID)
+    let identifier = headers.get(EXTENSION_ID)?;
+    Some(text(identifier.as_bytes())).filter(|identifier| !identifier.is_empty())
 }
 
 /// `.` and `..` would be resolved by a server, so their dots are escaped too.
@@ -322,23 +356,14 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                (
-                    http::HeaderName::from_static(name),
-                    HeaderValue::from_bytes(value).unwrap(),
-                )
-            })
-            .collect()
+    fn parse(pairs: &[(&str, &[u8])]) -> Result<NextHeaders, String> {
+        NextHeaders::parse(&mut pairs.iter().copied())
     }
 
     // Conformance statement 40.
     #[test]
     fn a_missing_or_empty_header_is_absent() {
-        let parsed =
-            NextHeaders::parse(&headers(&[(REQUEST_ID, b"a"), (TRACE_ID, b""), (INVOCATION_ID, b"")])).unwrap();
+        let parsed = parse(&[(REQUEST_ID, b"a"), (TRACE_ID, b""), (INVOCATION_ID, b"")]).unwrap();
         assert_eq!(parsed.trace_id, None);
         assert_eq!(parsed.deadline, DeadlineHeader::Absent);
         assert_eq!(parsed.identity.invocation_id, None);
@@ -346,11 +371,11 @@ mod tests {
 
     #[test]
     fn a_header_may_hold_bytes_that_are_no_ascii() {
-        let parsed = NextHeaders::parse(&headers(&[
+        let parsed = parse(&[
             (REQUEST_ID, b"a"),
             (CLIENT_CONTEXT, "{\"ü\":1}".as_bytes()),
             (IDENTITY, b"\xff"),
-        ]))
+        ])
         .unwrap();
         assert_eq!(parsed.client_context.as_deref(), Some("{\"ü\":1}"));
         assert_eq!(parsed.cognito_identity.as_deref(), Some("\u{fffd}"));
@@ -363,11 +388,9 @@ mod tests {
             &[(REQUEST_ID, &b""[..])],
             &[(REQUEST_ID, b"a"), (REQUEST_ID, b"b")],
         ] {
-            NextHeaders::parse(&headers(odd)).unwrap_err();
+            parse(odd).unwrap_err();
         }
-        let mut twice = headers(&[(REQUEST_ID, b"a")]);
-        twice.append(REQUEST_ID, HeaderValue::from_static("a"));
-        NextHeaders::parse(&twice).unwrap();
+        parse(&[(REQUEST_ID, b"a"), ("Lambda-Runtime-Aws-Request-Id", b"a")]).unwrap();
     }
 
     // Conformance statement 46.
