@@ -1,11 +1,12 @@
 //! One store with its WASI context and its limits: everything that one guest instance can see and use.
 //!
 //! Only this module makes stores, so a limit that is set here is set everywhere. What the guest may see is in [`wasi`], what
-//! it may use in [`limits`], what it prints in [`output`], what a program reads and answers in [`stdio`], its `/tmp` in [`tmp`],
-//! and what may leave over HTTP in [`outbound`].
+//! of it a component is linked with in [`linking`], what it may use in [`limits`], what it prints in [`output`], what a program
+//! reads and answers in [`stdio`], its `/tmp` in [`tmp`], and what may leave over HTTP in [`outbound`].
 
 mod http;
 mod limits;
+mod linking;
 pub mod outbound;
 mod output;
 mod stdio;
@@ -91,7 +92,7 @@ impl Factory {
     ///
     /// Of the engine, if two definitions collide.
     pub fn linker(&self, component: &Component, features: Features) -> wasmtime::Result<Linker<State>> {
-        wasi::linker(&self.engine, component, features)
+        linking::linker(&self.engine, component, features)
     }
 
     /// A fresh store: nothing of an earlier guest is in it. What its guest writes goes to `output`.

@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tracing::error;
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Result};
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
@@ -21,7 +20,6 @@ use super::output::{Output, OutputEnd};
 use super::stdio::{Stdin, Stdout};
 use super::tmp::{GuestTmp, Workspace};
 use super::{Stdio, Visible};
-use crate::engine::Features;
 use crate::telemetry::Stream;
 
 /// What the headers of one request or response may take of the host's memory, in bytes: room for 2,000 short ones, of which
@@ -142,37 +140,6 @@ impl State {
     pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limiter
     }
-}
-
-/// A linker with everything that a sandbox offers to this component. Sockets and outgoing HTTP are linked, because toolchains
-/// import them into guests that never use them, and refuse when called unless they are granted.
-pub(super) fn linker(engine: &Engine, component: &Component, features: Features) -> Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    if imports_http(engine, component) {
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    }
-    // Two interfaces are our own: an environment that changes from event to event while a sandbox waits for its event, and a
-    // `/tmp` that costs nothing until it is asked for.
-    linker.allow_shadowing(true);
-    environment::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    preopens::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    if features.component_model_async {
-        p3::add_to_linker(&mut linker)?;
-        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-        p3::bindings::cli::environment::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-        p3::bindings::filesystem::preopens::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    }
-    linker.allow_shadowing(false);
-    Ok(linker)
-}
-
-/// Whether the component knows HTTP at all. A handler that does not is spared the cost of linking it.
-fn imports_http(engine: &Engine, component: &Component) -> bool {
-    let component_type = component.component_type();
-    component_type
-        .imports(engine)
-        .any(|(name, item)| name.starts_with("wasi:http/") && matches!(item.ty, ComponentItem::ComponentInstance(_)))
 }
 
 impl WasiView for State {
