@@ -53,7 +53,7 @@ fn tmp_is_empty_writable_and_gone_with_the_event() {
 }
 
 #[test]
-fn what_a_killed_process_left_in_tmp_is_removed_by_the_next() {
+fn what_a_killed_process_left_in_tmp_is_removed_by_the_next_that_writes_there() {
     let served = Served::with_env(guests::FILES, &[("ORLOP_ISOLATION", "environment")]);
     run(
         &served,
@@ -63,9 +63,9 @@ fn what_a_killed_process_left_in_tmp_is_removed_by_the_next() {
     assert_eq!(workspaces(&served).len(), 1);
     served.host.signal(orlop_tests::Signal::KILL);
     served.host.wait_for_exit(crate::END);
-    // Whatever process starts next removes it; in a run of all tests that may be another test's.
+    // Whatever process does that next removes it; in a run of all tests that may be another test's.
     let other = Served::new(guests::FILES);
-    run(&other, "b", &json!([]));
+    run(&other, "b", &json!([{ "verb": "list", "path": "/tmp" }]));
     assert_eq!(workspaces(&served), [] as [PathBuf; 0]);
 }
 

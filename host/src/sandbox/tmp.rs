@@ -1,14 +1,14 @@
 //! The guest's `/tmp`: a directory of its own below the environment's, made when the guest first asks for it and removed
 //! with the sandbox.
 //!
-//! The environment's `/tmp` is opened once, as a capability. From there on every step goes through directory handles that
-//! cannot leave it, so whatever links a guest leaves behind are removed, not followed.
+//! The environment's `/tmp` is opened once, as a capability, when the first guest asks. From there on every step goes through
+//! directory handles that cannot leave it, so whatever links a guest leaves behind are removed, not followed.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -23,8 +23,9 @@ const PREFIX: &str = ".orlop-";
 
 /// The directory that holds the guests' directories, below the environment's `/tmp`.
 pub struct Workspace {
+    temporary: PathBuf,
     /// `None` where the environment has no writable `/tmp`; guests then have none either.
-    place: Option<Place>,
+    place: OnceLock<Option<Place>>,
     next: AtomicU64,
 }
 
@@ -37,29 +38,38 @@ struct Place {
 }
 
 impl Workspace {
-    /// Opens the environment's temporary directory and makes a fresh workspace in it.
-    ///
-    /// What earlier processes left behind is removed first: one that was killed, or that replaced itself. A directory that
-    /// cannot be written is told once; functions that need no files work without.
+    /// A workspace in the environment's temporary directory. It is made when the first guest asks for a directory, which costs
+    /// a cold start nothing if none does.
     pub fn new(temporary: &Path) -> Self {
-        let place = Place::new(temporary)
-            .inspect_err(|error| {
-                warn!(
-                    directory = %temporary.display(),
-                    error = error as &dyn std::error::Error,
-                    "cannot write the temporary directory; guests get no /tmp"
-                );
-            })
-            .ok();
         Self {
-            place,
+            temporary: temporary.to_owned(),
+            place: OnceLock::new(),
             next: AtomicU64::new(0),
         }
     }
 
+    /// Opens the environment's temporary directory and makes a fresh workspace in it, once.
+    ///
+    /// What earlier processes left behind is removed first: one that was killed, or that replaced itself. A directory that
+    /// cannot be written is told once; functions that need no files work without.
+    fn place(&self) -> Option<&Place> {
+        let place = self.place.get_or_init(|| {
+            Place::new(&self.temporary)
+                .inspect_err(|error| {
+                    warn!(
+                        directory = %self.temporary.display(),
+                        error = error as &dyn std::error::Error,
+                        "cannot write the temporary directory; guests get no /tmp"
+                    );
+                })
+                .ok()
+        });
+        place.as_ref()
+    }
+
     /// A private directory, or `None` if the environment has no writable `/tmp`.
     fn directory(&self) -> io::Result<Option<Private>> {
-        let Some(Place { root, .. }) = &self.place else {
+        let Some(Place { root, .. }) = self.place() else {
             return Ok(None);
         };
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
@@ -69,7 +79,7 @@ impl Workspace {
     }
 
     fn remove(&self, private: Private) {
-        let Some(Place { root, .. }) = &self.place else { return };
+        let Some(Place { root, .. }) = self.place() else { return };
         if let Err(error) = root.remove_dir_all(&private.name) {
             error!(
                 directory = private.name,
@@ -158,7 +168,7 @@ fn remove_abandoned(parent: &Dir) -> io::Result<()> {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        if let Some(Place { parent, name, .. }) = &self.place {
+        if let Some(Some(Place { parent, name, .. })) = self.place.get() {
             // At the end of the process; what stays is removed by the next one.
             let _ = parent.remove_dir_all(name);
         }
@@ -189,7 +199,7 @@ impl GuestTmp {
     /// A handle to the directory, which is made now if it is the first one asked for. `None` without a writable `/tmp`.
     pub(super) fn open(&mut self) -> io::Result<Option<std::fs::File>> {
         if self.tmp == Tmp::Shared {
-            let Some(Place { parent, .. }) = &self.workspace.place else {
+            let Some(Place { parent, .. }) = self.workspace.place() else {
                 return Ok(None);
             };
             return Ok(Some(parent.try_clone()?.into_std_file()));
