@@ -274,6 +274,7 @@ enum End {
 /// The worker's thread: an event loop with one task.
 fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
+    widen_heap();
     let runtime = tokio_runtime().map_err(End::Init)?;
     // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
     // every answer of Lambda's would be a reason.
@@ -284,6 +285,13 @@ fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLoc
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => unreachable!("nobody cancels the task: {error}"),
         })
+}
+
+/// glibc widens the heap of a thread that is not the first one page by page, with a system call for each. Two pieces of what
+/// Init needs, freed at once, make it one call.
+fn widen_heap() {
+    let pieces = [Vec::<u8>::with_capacity(96 << 10), Vec::with_capacity(96 << 10)];
+    std::hint::black_box(&pieces);
 }
 
 /// Init, then the loop.

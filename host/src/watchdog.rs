@@ -37,6 +37,9 @@ const IDLE: u64 = 0;
 const EXPIRED: u64 = u64::MAX;
 /// The watchdog has no reason to wake up by itself.
 const NEVER: u64 = u64::MAX;
+/// When the watchdog looks for the first time, in nanoseconds after its beginning. By then Init and often the first event have
+/// begun; waking it for each of them would cost a cold start several changes between threads.
+const FIRST_LOOK: u64 = 500_000_000;
 /// How long after a termination signal an event may still arrive.
 pub const LAST_CALL: Duration = Duration::from_millis(20);
 /// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
@@ -261,7 +264,7 @@ impl Watchdog {
         let shared = Shared {
             epoch: Instant::now(),
             deadline: AtomicU64::new(IDLE),
-            wakes_at: AtomicU64::new(NEVER),
+            wakes_at: AtomicU64::new(FIRST_LOOK),
             task: Mutex::new(None),
             waker,
             shutdown: Notify::new(),
