@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     starts: Option<u32>,
     /// Measure only this, which may be given several times: hello, api-gateway, worlds, streams, components,
-    /// platform
+    /// overrun, peers, python, javascript, platform
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
     /// A quick check, too short for numbers worth quoting
@@ -31,6 +31,12 @@ pub(crate) struct Arguments {
     /// Write all numbers as JSON, too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Draw the ratios, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Fail if a ratio misses its target by more than so many parts of a hundred
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) gate: Option<f64>,
     /// Measure this `bootstrap` instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) bootstrap: Option<PathBuf>,

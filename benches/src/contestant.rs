@@ -1,5 +1,6 @@
 //! Who is measured: programs, and their processes.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,12 +18,14 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Contestant {
     pub(crate) name: String,
     program: PathBuf,
-    /// What is run: the program's argument and the handler's name.
-    argument: Option<String>,
-    variables: Vec<(&'static str, &'static str)>,
+    /// Of the program. The last one is the handler's name as well.
+    arguments: Vec<String>,
+    variables: Vec<(&'static str, OsString)>,
     task_root: PathBuf,
-    /// The size of the program and of the artifacts that it loads.
-    pub(crate) file_bytes: u64,
+    /// The size of the program and of the artifacts that it loads; `None` where it is a part of something larger.
+    pub(crate) file_bytes: Option<u64>,
+    /// It answers with the help of programs that it starts, so what one process uses says little.
+    pub(crate) starts_programs: bool,
 }
 
 /// A contestant that has no name yet.
@@ -33,26 +36,47 @@ impl ContestantBuilder {
         Ok(Self(Contestant {
             name: String::new(),
             program: program.to_owned(),
-            argument: None,
+            arguments: Vec::new(),
             variables: Vec::new(),
             task_root: task_root.to_owned(),
-            file_bytes: size(program)?,
+            file_bytes: Some(size(program)?),
+            starts_programs: false,
         }))
     }
 
-    pub(crate) fn argument(mut self, argument: &str) -> Self {
-        self.0.argument = Some(argument.to_owned());
+    /// The interpreter of that name.
+    pub(crate) fn interpreter(name: &str, task_root: &Path) -> Self {
+        Self(Contestant {
+            name: String::new(),
+            program: PathBuf::from(name),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            task_root: task_root.to_owned(),
+            file_bytes: None,
+            starts_programs: false,
+        })
+    }
+
+    pub(crate) fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.0.arguments.push(argument.into());
         self
     }
 
-    pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.0.variables.push((name, value));
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.0.variables.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn starts_programs(mut self) -> Self {
+        self.0.starts_programs = true;
         self
     }
 
     /// Counts an artifact in.
     pub(crate) fn loads(mut self, artifact: &Path) -> anyhow::Result<Self> {
-        self.0.file_bytes += size(artifact)?;
+        if let Some(bytes) = &mut self.0.file_bytes {
+            *bytes += size(artifact)?;
+        }
         Ok(self)
     }
 
@@ -67,7 +91,7 @@ impl Contestant {
     pub(crate) fn start(&self, runtime_api: &str, work: &Path) -> anyhow::Result<Process> {
         let mut command = Command::new(&self.program);
         command
-            .args(&self.argument)
+            .args(&self.arguments)
             .current_dir(&self.task_root)
             .env_clear()
             .envs([
@@ -82,10 +106,10 @@ impl Contestant {
                 ("LANG", "en_US.UTF-8"),
                 ("PATH", "/usr/local/bin:/usr/bin:/bin"),
                 ("TZ", ":UTC"),
-                ("_HANDLER", self.argument.as_deref().unwrap_or_default()),
+                ("_HANDLER", self.arguments.last().map_or("", String::as_str)),
             ])
             .env("LAMBDA_TASK_ROOT", &self.task_root)
-            .envs(self.variables.iter().copied());
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         Process::start(command, work.join("output.log"))
     }
 }

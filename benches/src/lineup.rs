@@ -8,12 +8,35 @@ use serde_json::{Value, json};
 
 use crate::contestant::{Contestant, ContestantBuilder};
 use crate::fleet::Fleet;
+use crate::peers;
 use crate::programs::{EVENTS, Programs};
+use crate::runtime_api::FIRST_REQUEST_ID;
+
+const WORLDS: &str = "worlds";
+const STREAMS: &str = "streams";
+const COMPONENTS: &str = "components";
+const OVERRUN: &str = "overrun";
+/// The names of all line-ups, in the order in which they are taken.
+const NAMES: [&str; 9] = [
+    EVENTS[0],
+    EVENTS[1],
+    WORLDS,
+    STREAMS,
+    COMPONENTS,
+    OVERRUN,
+    peers::GREETERS,
+    peers::PYTHON,
+    peers::JAVASCRIPT,
+];
 
 /// The name of the contestant that others are compared with on an example's event: the quickest that a native function can
 /// be made without leaving AWS's crate.
 const NATIVE: &str = "native, `current_thread`";
+pub(crate) const FRESH: &str = "Orlop, fresh sandbox per event";
+pub(crate) const KEPT: &str = "Orlop, kept instance";
 const HANDLER: &str = "handler";
+const PYTHON_CLIENT: &str = "Python, AWS's client";
+const NODE: &str = "Node.js, a loop";
 const NATIVE_STREAM: &str = "native, `lambda_runtime`'s channel";
 
 /// As much as a stream is measured with, in bytes.
@@ -40,6 +63,8 @@ pub(crate) enum Task {
     },
     /// A streamed answer, in a process that has given a short one before.
     Stream { short: StreamRequest, long: StreamRequest },
+    /// No answer: a guest that never returns.
+    Overrun { event: Vec<u8> },
 }
 
 /// An event that asks for so many bytes.
@@ -51,15 +76,20 @@ pub(crate) struct StreamRequest {
 impl Lineup {
     /// Those whose names are in `only`, maybe none; all if it is empty.
     pub(crate) fn all(programs: &Programs, only: &[String]) -> anyhow::Result<Vec<Self>> {
-        let mut lineups = Vec::new();
-        for name in EVENTS {
-            lineups.push(Self::example(name, programs)?);
+        let wanted = NAMES.into_iter().filter(|name| is_wanted(name, only));
+        wanted.map(|name| Self::named(name, programs)).collect()
+    }
+
+    fn named(name: &'static str, programs: &Programs) -> anyhow::Result<Self> {
+        match name {
+            WORLDS => Self::worlds(programs),
+            STREAMS => Self::streams(programs),
+            COMPONENTS => Self::components(programs),
+            OVERRUN => Self::overrun(programs),
+            peers::GREETERS => Self::peers(programs),
+            peers::PYTHON | peers::JAVASCRIPT => Self::language(name, programs),
+            example => Self::example(example, programs),
         }
-        lineups.push(Self::worlds(programs)?);
-        lineups.push(Self::streams(programs)?);
-        lineups.push(Self::components(programs)?);
-        lineups.retain(|lineup| only.is_empty() || only.iter().any(|name| name == lineup.name));
-        Ok(lineups)
     }
 
     /// An example against the same source as a native function.
@@ -77,10 +107,10 @@ impl Lineup {
         let mut contestants = vec![
             peer()?.argument("one-thread").build(NATIVE),
             peer()?.argument("threads").build("native, `#[tokio::main]`"),
-            orlop(&programs.bootstrap)?.build("Orlop, fresh sandbox per event"),
+            orlop(&programs.bootstrap)?.build(FRESH),
             orlop(&programs.bootstrap)?
                 .variable("ORLOP_ISOLATION", "environment")
-                .build("Orlop, kept instance"),
+                .build(KEPT),
         ];
         if let Some(baseline) = &programs.baseline {
             contestants.push(orlop(baseline)?.build("baseline, fresh sandbox per event"));
@@ -92,13 +122,76 @@ impl Lineup {
         }
         contestants.push(
             ContestantBuilder::new(programs.native("floor")?, &programs.task_root)?
-                .argument(&expected.to_string())
+                .argument(expected.to_string())
                 .build("floor: fixed answer, no parsing"),
         );
         Ok(Self {
             name,
             task: Task::Answer { event, expected },
             reference: NATIVE.to_owned(),
+            contestants,
+        })
+    }
+
+    /// The example `hello`, and the same in what others write functions with.
+    fn peers(programs: &Programs) -> anyhow::Result<Self> {
+        let peers = programs.peers()?;
+        let Self { task, .. } = Self::example("hello", programs)?;
+        let native = ContestantBuilder::new(programs.native("native-hello")?, &programs.task_root)?;
+        Ok(Self {
+            name: peers::GREETERS,
+            task,
+            reference: NATIVE.to_owned(),
+            contestants: vec![
+                native.argument("one-thread").build(NATIVE),
+                orlop(&programs.bootstrap, programs, "hello")?.build(FRESH),
+                peers.python("hello").build(PYTHON_CLIENT),
+                peers.node("hello").build(NODE),
+                peers.bash()?.build("bash and curl"),
+            ],
+        })
+    }
+
+    /// A component that brings an interpreter along, and the interpreter itself.
+    fn language(name: &'static str, programs: &Programs) -> anyhow::Result<Self> {
+        let peers = programs.peers()?;
+        let (peer, title) = match name {
+            peers::PYTHON => (
+                peers.python("handle").build(PYTHON_CLIENT),
+                "Orlop, component in Python",
+            ),
+            _ => (peers.node("handle").build(NODE), "Orlop, component in JavaScript"),
+        };
+        let event = json!({ "name": "Orlop", "numbers": [1, 2, 3], "nested": { "text": "ä" } });
+        Ok(Self {
+            name,
+            task: Task::Answer {
+                event: event.to_string().into_bytes(),
+                expected: json!({ "event": event, "requestId": FIRST_REQUEST_ID }),
+            },
+            reference: peer.name.clone(),
+            contestants: vec![
+                peer,
+                orlop(&programs.bootstrap, programs, name)?.build(format!("{title}, fresh sandbox per event")),
+                orlop(&programs.bootstrap, programs, name)?
+                    .variable("ORLOP_ISOLATION", "environment")
+                    .build(format!("{title}, kept instance")),
+            ],
+        })
+    }
+
+    /// A guest that never returns.
+    fn overrun(programs: &Programs) -> anyhow::Result<Self> {
+        let mut contestants = vec![orlop(&programs.bootstrap, programs, "endless")?.build(FRESH)];
+        if let Some(baseline) = &programs.baseline {
+            contestants.push(orlop(baseline, programs, "endless")?.build("baseline, fresh sandbox per event"));
+        }
+        Ok(Self {
+            name: OVERRUN,
+            task: Task::Overrun {
+                event: br#"{"rawQueryString":""}"#.to_vec(),
+            },
+            reference: FRESH.to_owned(),
             contestants,
         })
     }
@@ -120,7 +213,7 @@ impl Lineup {
             }
         }
         Ok(Self {
-            name: "worlds",
+            name: WORLDS,
             task: Task::Answer {
                 event: http_event("/", "name=Ada")?,
                 expected: greeting(),
@@ -148,7 +241,7 @@ impl Lineup {
             }
         }
         Ok(Self {
-            name: "streams",
+            name: STREAMS,
             task: Task::Stream {
                 short: StreamRequest::new(SHORT_STREAM_BYTES)?,
                 long: StreamRequest::new(STREAM_BYTES)?,
@@ -181,7 +274,7 @@ impl Lineup {
         }
         let reference = programs.fleets.first().map(Fleet::title).unwrap_or_default();
         Ok(Self {
-            name: "components",
+            name: COMPONENTS,
             task: Task::Answer {
                 event: http_event(Fleet::PATH, "name=Ada")?,
                 expected: greeting(),
@@ -192,10 +285,15 @@ impl Lineup {
     }
 }
 
+/// Whether a measurement is to be taken: all are if nothing is named.
+pub(crate) fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|wanted| wanted == name)
+}
+
 impl Task {
     pub(crate) fn event(&self) -> &[u8] {
         match self {
-            Self::Answer { event, .. } => event,
+            Self::Answer { event, .. } | Self::Overrun { event } => event,
             Self::Stream { long, .. } => &long.event,
         }
     }

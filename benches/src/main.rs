@@ -1,7 +1,7 @@
 //! Measures Orlop beside a native runtime: the same events, over the same kind of connection, in the same minute.
 //!
 //! [`programs`] builds what takes part, [`runtime_api`] plays Lambda, [`measure`] takes turns between the contestants, and
-//! [`report`] prints how they compare. [`platform`] measures the other side, what plays Lambda on a laptop. Absolute times depend
+//! [`report`] prints how they compare; [`plot`] draws it, and [`targets`] says what is too slow. [`platform`] measures the other side, what plays Lambda on a laptop. Absolute times depend
 //! on the machine and its mood; ratios of one run are what counts.
 
 mod arguments;
@@ -10,12 +10,15 @@ mod contestant;
 mod fleet;
 mod lineup;
 mod measure;
+mod peers;
 mod platform;
+mod plot;
 mod programs;
 mod read_only;
 mod report;
 mod runtime_api;
 mod statistics;
+mod targets;
 
 use std::fs;
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 
 use arguments::{Arguments, Plan};
-use lineup::Lineup;
+use lineup::{Lineup, is_wanted};
 use measure::Measurement;
 use programs::Programs;
 use report::Report;
@@ -59,7 +62,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for lineup in Lineup::all(&programs, &arguments.only)? {
         measurements.push(Measurement::take(&lineup, &plan, &programs.work)?);
     }
-    if arguments.only.is_empty() || arguments.only.iter().any(|name| name == platform::NAME) {
+    if is_wanted(platform::NAME, &arguments.only) {
         measurements.extend(platform::measure(&programs, &plan)?);
     }
     let only = arguments.only.join(" or ");
@@ -68,6 +71,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print!("{}", report.markdown());
     if let Some(path) = &arguments.json {
         fs::write(path, report.json()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(path) = &arguments.svg {
+        fs::write(path, plot::svg(&measurements)).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(margin) = arguments.gate {
+        let missed = targets::missed(&measurements, margin);
+        ensure!(
+            missed.is_empty(),
+            "targets are missed by more than {margin} %:\n{}",
+            missed.join("\n")
+        );
     }
     Ok(())
 }

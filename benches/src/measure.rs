@@ -17,6 +17,8 @@ use crate::statistics::{Rounds, percentile, sorted};
 
 /// Events before the measurement, until caches and buffers have settled.
 const WARM_UP_EVENTS: u32 = 300;
+/// A contestant that starts programs for each event gets no more than this in a round.
+const MAX_SLOW_EVENTS: u32 = 100;
 /// Status and headers at the beginning of a stream.
 const MAX_PRELUDE_BYTES: u64 = 16 << 10;
 const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
@@ -50,6 +52,9 @@ pub(crate) enum Metric {
     PausedP50Us,
     PausedP90Us,
     PausedP99Us,
+    OverrunP50Us,
+    OverrunP90Us,
+    OverrunP99Us,
 }
 
 /// All numbers of one event.
@@ -78,19 +83,25 @@ impl Measurement {
             match &lineup.task {
                 Task::Answer { event, expected } => {
                     turns.starts(event, expected, &mut results)?;
-                    turns.each(&mut results, |process, runtime_api| {
-                        turns.serve(event, process, runtime_api)
+                    turns.each(&mut results, |contestant, process, runtime_api| {
+                        turns.serve(event, contestant, process, runtime_api)
                     })?;
                 }
-                Task::Stream { short, long } => turns.each(&mut results, |process, runtime_api| {
+                Task::Stream { short, long } => turns.each(&mut results, |_, process, runtime_api| {
                     runtime_api.expect_next()?;
                     stream(short, long, process, runtime_api)
                 })?,
+                Task::Overrun { event } => turns.each(&mut results, |_, _, runtime_api| {
+                    runtime_api.expect_next()?;
+                    overrun(event, plan.starts, runtime_api)
+                })?,
             }
             for (contestant, (_, results)) in lineup.contestants.iter().zip(&mut results) {
-                #[expect(clippy::cast_precision_loss, reason = "files are far smaller than 2^53 bytes")]
-                let size = contestant.file_bytes as f64 / BYTES_PER_MIB;
-                results.entry(Metric::FilesMib).or_default().push(size);
+                if let Some(bytes) = contestant.file_bytes {
+                    #[expect(clippy::cast_precision_loss, reason = "files are far smaller than 2^53 bytes")]
+                    let size = bytes as f64 / BYTES_PER_MIB;
+                    results.entry(Metric::FilesMib).or_default().push(size);
+                }
             }
         }
         Ok(Self {
@@ -145,10 +156,13 @@ impl Turns<'_> {
     fn each(
         &self,
         results: &mut [(String, Results)],
-        work: impl Fn(&Process, &mut RuntimeApi) -> anyhow::Result<Vec<(Metric, f64)>>,
+        work: impl Fn(&Contestant, &Process, &mut RuntimeApi) -> anyhow::Result<Vec<(Metric, f64)>>,
     ) -> anyhow::Result<()> {
         for (contestant, (_, results)) in self.lineup.contestants.iter().zip(results) {
-            for (metric, value) in self.with_process(contestant, &work)? {
+            let measured = self.with_process(contestant, |process, runtime_api| {
+                work(contestant, process, runtime_api)
+            })?;
+            for (metric, value) in measured {
                 results.entry(metric).or_default().push(value);
             }
         }
@@ -168,18 +182,23 @@ impl Turns<'_> {
     fn serve(
         &self,
         event: &[u8],
+        contestant: &Contestant,
         process: &Process,
         runtime_api: &mut RuntimeApi,
     ) -> anyhow::Result<Vec<(Metric, f64)>> {
+        let (warm_up, events) = match contestant.starts_programs {
+            true => (MAX_SLOW_EVENTS / 10, self.plan.events.min(MAX_SLOW_EVENTS)),
+            false => (WARM_UP_EVENTS, self.plan.events),
+        };
         runtime_api.expect_next()?;
-        for _ in 0..WARM_UP_EVENTS {
+        for _ in 0..warm_up {
             runtime_api.exchange(event)?;
         }
         let mut latencies = Vec::new();
         let mut turns = Vec::new();
         let processor_before = process.processor_time()?;
         let began = Instant::now();
-        for _ in 0..self.plan.events {
+        for _ in 0..events {
             let exchange = runtime_api.exchange(event)?;
             latencies.push(microseconds(exchange.latency));
             turns.push(microseconds(exchange.turn));
@@ -188,17 +207,22 @@ impl Turns<'_> {
         let processor = process.processor_time()?.saturating_sub(processor_before);
         let memory = process.memory()?;
         let latencies = sorted(latencies);
-        let events = f64::from(self.plan.events);
-        Ok(vec![
+        let events = f64::from(events);
+        let mut measured = vec![
             (Metric::LatencyP50Us, percentile(&latencies, 50)),
             (Metric::LatencyP90Us, percentile(&latencies, 90)),
             (Metric::LatencyP99Us, percentile(&latencies, 99)),
             (Metric::TurnP50Us, percentile(&sorted(turns), 50)),
             (Metric::EventsPerSecond, events / elapsed.as_secs_f64()),
-            (Metric::ProcessorUsPerEvent, microseconds(processor) / events),
-            (Metric::ResidentMib, memory.resident_kib / 1024.0),
-            (Metric::AnonymousMib, memory.anonymous_kib / 1024.0),
-        ])
+        ];
+        if !contestant.starts_programs {
+            measured.extend([
+                (Metric::ProcessorUsPerEvent, microseconds(processor) / events),
+                (Metric::ResidentMib, memory.resident_kib / 1024.0),
+                (Metric::AnonymousMib, memory.anonymous_kib / 1024.0),
+            ]);
+        }
+        Ok(measured)
     }
 
     fn failure(&self, contestant: &Contestant, output: &str) -> String {
@@ -224,6 +248,20 @@ fn start(
     let answer: Value = serde_json::from_slice(&answer).context("its answer is not JSON")?;
     ensure!(answer == *expected, "it answered {answer}, not {expected}");
     Ok((next, answered - process.started))
+}
+
+/// Events that are never answered, one after the other: how long it takes from the error until the next event is asked for.
+fn overrun(event: &[u8], times: u32, runtime_api: &mut RuntimeApi) -> anyhow::Result<Vec<(Metric, f64)>> {
+    let mut recoveries = Vec::new();
+    for _ in 0..times {
+        recoveries.push(microseconds(runtime_api.outlast(event)?));
+    }
+    let recoveries = sorted(recoveries);
+    Ok(vec![
+        (Metric::OverrunP50Us, percentile(&recoveries, 50)),
+        (Metric::OverrunP90Us, percentile(&recoveries, 90)),
+        (Metric::OverrunP99Us, percentile(&recoveries, 99)),
+    ])
 }
 
 /// A short stream first, so that the growth of memory during the long one shows.

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::arguments::Arguments;
 use crate::fleet::{self, Fleet};
+use crate::lineup::is_wanted;
+use crate::peers::{self, Peers};
 
 /// The examples whose `event.json` is sent, each answered by its own handler.
 pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
@@ -42,6 +44,8 @@ pub(crate) struct Programs {
     pub(crate) task_root: PathBuf,
     /// From the smallest to the largest.
     pub(crate) fleets: Vec<Fleet>,
+    /// Only if they are wanted, because they may have to be installed.
+    peers: Option<Peers>,
     /// A folder for what comes up during the measurement.
     pub(crate) work: PathBuf,
 }
@@ -68,6 +72,17 @@ impl Programs {
         for (name, component) in &guests {
             compile(component, &task_root.join(name).with_extension("cwasm"))?;
         }
+        let peers = [peers::GREETERS, peers::PYTHON, peers::JAVASCRIPT];
+        let peers = peers
+            .iter()
+            .any(|name| is_wanted(name, &arguments.only))
+            .then(Peers::install);
+        if peers.is_some() {
+            for language in [peers::PYTHON, peers::JAVASCRIPT] {
+                let artifact = task_root.join(language).with_extension("cwasm");
+                compile(&Peers::component(language), &artifact)?;
+            }
+        }
         let copied = guests
             .get(COPIED_GUEST)
             .with_context(|| format!("cargo made no `{COPIED_GUEST}`"))?;
@@ -78,6 +93,7 @@ impl Programs {
             native,
             task_root,
             fleets: fleets.into_iter().collect::<anyhow::Result<_>>()?,
+            peers,
             work,
         })
     }
@@ -85,6 +101,10 @@ impl Programs {
     pub(crate) fn native(&self, name: &str) -> anyhow::Result<&Path> {
         let program = self.native.get(name).map(PathBuf::as_path);
         program.with_context(|| format!("cargo made no `{name}`"))
+    }
+
+    pub(crate) fn peers(&self) -> anyhow::Result<&Peers> {
+        self.peers.as_ref().context("the interpreters were not asked for")
     }
 
     /// The folders that are read-only on Lambda.

@@ -12,7 +12,7 @@ use crate::measure::{Measurement, Metric, Results};
 use crate::statistics::Summary;
 
 /// Tables with their columns. A measurement has those of which it has numbers.
-const TABLES: [&[Metric]; 8] = [
+const TABLES: [&[Metric]; 9] = [
     &[
         Metric::LatencyP50Us,
         Metric::LatencyP90Us,
@@ -28,10 +28,11 @@ const TABLES: [&[Metric]; 8] = [
     &[Metric::ColdP50Ms, Metric::ColdP90Ms, Metric::StartedColdMs],
     &[Metric::PausedP50Us, Metric::PausedP90Us, Metric::PausedP99Us],
     &[Metric::RequestP50Us, Metric::RequestP90Us, Metric::RequestP99Us],
+    &[Metric::OverrunP50Us, Metric::OverrunP90Us, Metric::OverrunP99Us],
 ];
 
 impl Metric {
-    fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::FirstNextMs => "start → first `next`, ms",
             Self::FirstAnswerMs => "start → first answer, ms",
@@ -54,8 +55,9 @@ impl Metric {
             Self::StartedColdMs => "start of the program → first answer, ms",
             Self::RequestP50Us => "request right after an answer p50, µs",
             Self::PausedP50Us => "request after a pause p50, µs",
-            Self::RequestP90Us | Self::PausedP90Us => "p90, µs",
-            Self::RequestP99Us | Self::PausedP99Us => "p99, µs",
+            Self::OverrunP50Us => "error → `next` p50, µs",
+            Self::RequestP90Us | Self::PausedP90Us | Self::OverrunP90Us => "p90, µs",
+            Self::RequestP99Us | Self::PausedP99Us | Self::OverrunP99Us => "p99, µs",
         }
     }
 
@@ -70,7 +72,10 @@ impl Metric {
             | Self::RequestP99Us
             | Self::PausedP50Us
             | Self::PausedP90Us
-            | Self::PausedP99Us => 0,
+            | Self::PausedP99Us
+            | Self::OverrunP50Us
+            | Self::OverrunP90Us
+            | Self::OverrunP99Us => 0,
             Self::LatencyP50Us
             | Self::LatencyP90Us
             | Self::LatencyP99Us
@@ -192,9 +197,7 @@ fn cell(metric: Metric, results: &Results, reference: Option<&Results>) -> Strin
         minimum,
         maximum,
     } = rounds.summary();
-    let ratio = reference
-        .and_then(|reference| reference.get(&metric))
-        .map_or(f64::NAN, |reference| rounds.ratio_to(reference).summary().median);
+    let ratio = ratio(metric, results, reference);
     let decimals = metric.decimals();
     let ratio = match ratio.is_finite() {
         true => format!("**{ratio:.2}×** "),
@@ -206,6 +209,16 @@ fn cell(metric: Metric, results: &Results, reference: Option<&Results>) -> Strin
         return format!("{ratio}{median:.decimals$}");
     }
     format!("{ratio}{median:.decimals$} ({minimum:.decimals$}–{maximum:.decimals$})")
+}
+
+/// The median of the ratios to the reference in the same rounds; NaN if one of them was not measured.
+fn ratio(metric: Metric, results: &Results, reference: Option<&Results>) -> f64 {
+    let rounds = results
+        .get(&metric)
+        .zip(reference.and_then(|reference| reference.get(&metric)));
+    rounds.map_or(f64::NAN, |(rounds, reference)| {
+        rounds.ratio_to(reference).summary().median
+    })
 }
 
 fn metrics_json(results: &Results, reference: Option<&Results>) -> Value {
@@ -228,8 +241,24 @@ impl Measurement {
         Some(results)
     }
 
-    fn has(&self, metric: Metric) -> bool {
+    pub(crate) fn has(&self, metric: Metric) -> bool {
         self.results.iter().any(|(_, results)| results.contains_key(&metric))
+    }
+
+    /// The median of the ratios to the reference in the same rounds, for each contestant; NaN where there is none.
+    pub(crate) fn ratios(&self, metric: Metric) -> Vec<f64> {
+        let reference = self.reference();
+        let ratios = self
+            .results
+            .iter()
+            .map(|(_, results)| ratio(metric, results, reference));
+        ratios.collect()
+    }
+
+    /// The same for one of them, if there is one.
+    pub(crate) fn ratio(&self, contestant: &str, metric: Metric) -> Option<f64> {
+        let (_, results) = self.results.iter().find(|(name, _)| name == contestant)?;
+        Some(ratio(metric, results, self.reference())).filter(|ratio| ratio.is_finite())
     }
 }
 

@@ -15,10 +15,15 @@ use crate::chunked::ChunkedRequest;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The timeout of the function, from which deadlines are made.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same of a function that never answers.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 /// The same of a function that streams.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 pub(crate) const MAX_HEADERS: usize = 32;
+
+/// Of the first event that an API sends.
+pub(crate) const FIRST_REQUEST_ID: &str = "8f5c1e2a-0000-4000-8000-000000000001";
 
 const ACCEPTED: &[u8] =
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"status\":\"OK\"}\n";
@@ -124,6 +129,20 @@ impl RuntimeApi {
             until_end: took,
             bytes,
         })
+    }
+
+    /// Sends an event that is never answered. Returns how long it takes from the error to the question for the next event.
+    pub(crate) fn outlast(&mut self, event: &[u8]) -> anyhow::Result<Duration> {
+        self.send(event, SHORT_TIMEOUT)?;
+        let request = self.read_request()?;
+        let failed = Instant::now();
+        ensure!(
+            matches!(request.call, Call::Error),
+            "it did something else than to give up"
+        );
+        self.accept_answer()?;
+        self.expect_next()?;
+        Ok(failed.elapsed())
     }
 
     /// Returns the time just before it was sent.
