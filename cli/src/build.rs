@@ -9,8 +9,8 @@ use orlop_host::engine::Cpu;
 
 use crate::bounds;
 use crate::mistake::Mistake;
-use crate::processor;
 use crate::project::{Built, Component, Progress, Project};
+use crate::{execution, processor};
 
 /// Build a crate into what goes into an image: components, artifacts and orlop.toml.
 ///
@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
     processor: processor::Flags,
     #[command(flatten)]
     bounds: bounds::Flags,
+    #[command(flatten)]
+    execution: execution::Flags,
     /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         path,
         processor,
         bounds,
+        execution,
         output,
         quiet,
     } = arguments;
@@ -60,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         ));
     }
     let task_root = output.clone().unwrap_or_else(|| project.default_task_root());
-    let built = project.build_into(&task_root, cpu, &[], &progress)?;
+    let built = project.build_into(&task_root, cpu, execution.executions(), &progress)?;
     if !quiet {
         report(&built, cpu, started);
     }

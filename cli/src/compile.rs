@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use bytesize::ByteSize;
 use orlop_host::artifact::compile::{CompileError, compile};
-use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds};
-use orlop_host::engine::Cpu;
+use orlop_host::artifact::{Bounds, artifact_name};
+use orlop_host::engine::{Cpu, Execution};
 
 use crate::bounds;
 use crate::component::read;
 use crate::mistake::Mistake;
-use crate::processor;
+use crate::{execution, processor};
 
 /// Precompile a component into the artifact that `bootstrap` maps at Init.
 ///
@@ -24,13 +24,15 @@ use crate::processor;
 pub(crate) struct Arguments {
     /// The component (.wasm)
     component: PathBuf,
-    /// Where to write the artifact [default: the component's path with the extension .cwasm]
+    /// Where to write the artifact [default: NAME.cwasm or NAME.concurrent.cwasm beside the component]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     processor: processor::Flags,
     #[command(flatten)]
     bounds: bounds::Flags,
+    #[command(flatten)]
+    execution: execution::Flags,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
@@ -39,34 +41,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         output,
         processor,
         bounds,
+        execution,
     } = arguments;
     let cpu = processor.cpu()?;
     let bounds = bounds.get()?;
+    let executions = execution.executions();
+    if output.is_some() && executions.len() > 1 {
+        return Err(Mistake::new(
+            "two artifacts cannot be written to one file",
+            "leave out `-o`, or compile for one kind of `--execution` at a time",
+        ));
+    }
     let bytes = read(component, &bounds)?;
-    let output = output
-        .clone()
-        .unwrap_or_else(|| component.with_extension(ARTIFACT_EXTENSION));
-    let started = Instant::now();
-    let artifact = compile_or_explain(component, &bytes, cpu, &bounds)?;
-    write_whole(&output, &artifact).map_err(|error| {
-        Mistake::new(
-            format!("cannot write `{}`: {error}", output.display()),
-            "choose another place with `-o FILE`",
-        )
-    })?;
-    eprintln!(
-        "compiled {} ({}) to {} ({}) for {cpu} in {:.2} s",
-        component.display(),
-        ByteSize(bytes.len() as u64).display().iec(),
-        output.display(),
-        ByteSize(artifact.len() as u64).display().iec(),
-        started.elapsed().as_secs_f64()
-    );
+    for &execution in executions {
+        let output = output.clone().unwrap_or_else(|| beside(component, execution));
+        let started = Instant::now();
+        let artifact = compile_or_explain(component, &bytes, cpu, execution, &bounds)?;
+        write_whole(&output, &artifact).map_err(|error| {
+            Mistake::new(
+                format!("cannot write `{}`: {error}", output.display()),
+                "choose another place with `-o FILE`",
+            )
+        })?;
+        eprintln!(
+            "compiled {} ({}) to {} ({}) for {cpu}{} in {:.2} s",
+            component.display(),
+            ByteSize(bytes.len() as u64).display().iec(),
+            output.display(),
+            ByteSize(artifact.len() as u64).display().iec(),
+            match execution {
+                Execution::Sequential => "",
+                Execution::Concurrent => ", to be interrupted,",
+            },
+            started.elapsed().as_secs_f64()
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn compile_or_explain(path: &Path, bytes: &[u8], cpu: Cpu, bounds: &Bounds) -> Result<Vec<u8>, Mistake> {
-    compile(bytes, cpu, bounds).map_err(|error| {
+/// Where the artifact of a component belongs.
+fn beside(component: &Path, execution: Execution) -> PathBuf {
+    let name = component.file_stem().unwrap_or_default().to_string_lossy();
+    component.with_file_name(artifact_name(&name, execution))
+}
+
+pub(crate) fn compile_or_explain(
+    path: &Path,
+    bytes: &[u8],
+    cpu: Cpu,
+    execution: Execution,
+    bounds: &Bounds,
+) -> Result<Vec<u8>, Mistake> {
+    compile(bytes, cpu, execution, bounds).map_err(|error| {
         let help = match &error {
             CompileError::OutOfMemory(_) => "a trusted component gets more with `--compile-memory SIZE`",
             CompileError::TooSlow(_) => "a trusted component gets more with `--compile-time DURATION`",

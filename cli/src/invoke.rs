@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use orlop_host::engine::Execution;
 use orlop_local::invocation::{ResponseStream, Status, StreamEnd};
 use orlop_local::journal::{Entry, What};
 use orlop_local::{AnswerBody, Function, Invocation, Journal, Platform, platform};
@@ -80,7 +81,7 @@ pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
     let events = read_events(arguments)?;
     let project = Project::find(&arguments.component)?.within(arguments.bounds.get()?);
-    let built = project.build_apart(None, &Progress::unobtrusive())?;
+    let built = project.build_apart(Execution::Sequential, None, &Progress::unobtrusive())?;
     let handler = handler(&built, arguments.function.as_deref())?;
     let function = function(arguments, handler, built.task_root())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,6 +6,7 @@ mod compile;
 mod component;
 mod dev;
 mod doctor;
+mod execution;
 mod inspect;
 mod invoke;
 mod mistake;

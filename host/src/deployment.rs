@@ -8,17 +8,16 @@ use tracing::{error, info, warn};
 
 use crate::artifact::{self, LoadError, Origin};
 use crate::config::{Config, FunctionConfig};
-use crate::engine::Engines;
+use crate::engine::{Engines, Execution, Ticker};
 use crate::error::{FunctionError, InitError};
 use crate::events::HttpEvent;
-use crate::function::{Batching, Function};
+use crate::function::{Batching, Enforcement, Function, Isolation};
 use crate::invocation::Invocation;
 use crate::manifest::{EventFacts, ResponseMode, Routes};
 use crate::runtime_api::{Answer, Responder};
 use crate::sandbox::outbound::Outbound;
 use crate::sandbox::{Factory, Visible, Workspace};
 use crate::telemetry::Log;
-use crate::watchdog::Watched;
 use crate::worlds::{self, Kind, World};
 
 /// Sandboxes alive beside those that wait for an event: one that is being taken down.
@@ -29,6 +28,10 @@ pub struct Deployment {
     functions: Vec<Entry>,
     routes: Routes,
     handler: Option<String>,
+    /// Where several guests run at a time.
+    ticker: Option<Arc<Ticker>>,
+    /// The function that the last event was for.
+    last: Option<usize>,
 }
 
 struct Entry {
@@ -78,10 +81,11 @@ impl Deployment {
             Batching::Record { at_a_time } => at_a_time,
         });
         let slots = configs.len() + at_a_time.max().unwrap_or(0) + SPARE_SANDBOXES;
+        let slots = slots.saturating_mul(config.pollers());
         let loader = Loader {
             config,
             log,
-            engines: Engines::new(limits, u32::try_from(slots).unwrap_or(u32::MAX)),
+            engines: Engines::new(limits, u32::try_from(slots).unwrap_or(u32::MAX), config.execution()),
             workspace: Arc::new(workspace),
         };
         let mut functions = Vec::with_capacity(configs.len());
@@ -112,6 +116,10 @@ impl Deployment {
         {
             return Err(LoadError::Unusable(error));
         }
+        let ticker = match config.execution() {
+            Execution::Sequential => None,
+            Execution::Concurrent => Some(loader.ticker()?),
+        };
         Ok(Self {
             functions,
             routes: config.functions.routes.clone(),
@@ -119,7 +127,50 @@ impl Deployment {
                 .handler
                 .as_deref()
                 .map(|handler| artifact::without_extension(handler).to_owned()),
+            ticker,
+            last: None,
         })
+    }
+
+    /// The same for another poller: sandboxes of its own, of the same components.
+    pub fn for_another_poller(&self) -> Self {
+        let functions = self.functions.iter().map(|Entry { name, ready }| Entry {
+            name: name.clone(),
+            ready: match ready {
+                Ok(ready) => Ok(Ready {
+                    function: ready.function.for_another_poller(),
+                    component: ready.component.clone(),
+                    kind: ready.kind,
+                    origin: ready.origin,
+                    load: ready.load,
+                }),
+                Err(error) => Err(error.clone()),
+            },
+        });
+        Self {
+            functions: functions.collect(),
+            routes: self.routes.clone(),
+            handler: self.handler.clone(),
+            ticker: self.ticker.clone(),
+            last: None,
+        }
+    }
+
+    /// What makes guests take turns, where several run at a time.
+    pub fn ticker(&self) -> Option<&Arc<Ticker>> {
+        self.ticker.as_ref()
+    }
+
+    /// Starts what the first events need: an instance of the only function, or of each one whose instances are kept.
+    pub async fn prepare(&mut self) {
+        let is_only = self.functions.len() == 1;
+        for entry in &mut self.functions {
+            if let Ok(ready) = &mut entry.ready
+                && (is_only || ready.function.isolation() != Isolation::Event)
+            {
+                ready.function.prepare().await;
+            }
+        }
     }
 
     /// Says that Init is done, in one line; and in one more for each function if there are several.
@@ -174,6 +225,13 @@ impl Deployment {
             Ok(index) => index,
             Err(choice) => return *choice,
         };
+        if self.ticker.is_some()
+            && let Some(last) = self.last.replace(index).filter(|last| *last != index)
+            && let Some(Entry { ready: Ok(ready), .. }) = self.functions.get_mut(last)
+        {
+            // Where there are many pollers, each has one sandbox in stock, not one for each function.
+            ready.function.give_up_fresh();
+        }
         let entry = self.functions.get_mut(index);
         let Entry { name, ready } = entry.expect("a deployment has a function for each index that it gives");
         match ready {
@@ -250,10 +308,10 @@ impl Choice<'_> {
         &mut self,
         invocation: &Invocation,
         responder: &Responder,
-        watched: &Watched<'_>,
+        enforcement: Enforcement<'_>,
     ) -> Result<Answer, FunctionError> {
         match self {
-            Choice::Function(function) => function.invoke(invocation, responder, watched).await,
+            Choice::Function(function) => function.invoke(invocation, responder, enforcement).await,
             Choice::Nobody(error) => Err(error.clone()),
             Choice::NobodyOverHttp(not_found) => not_found.answer(responder).await,
         }
@@ -268,6 +326,14 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    fn ticker(&self) -> Result<Arc<Ticker>, InitError> {
+        let ticker = Ticker::start(self.engines.all().cloned().collect());
+        ticker.map(Arc::new).map_err(|error| InitError::Host {
+            doing: "starting the thread that makes guests take turns".to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
     async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {
         let located = artifact::find(&self.config.task_root, config.component.as_deref())?;
         for file in located.artifact.iter().chain(&located.component) {
@@ -295,6 +361,8 @@ impl Loader<'_> {
         };
         let sandboxes = Factory::new(
             component.engine(),
+            self.engines.execution(),
+            loaded.code,
             &config.limits,
             visible,
             Outbound::new(&config.name, &config.grants, &self.config.platform),
@@ -316,6 +384,12 @@ impl Loader<'_> {
                 compile_ms = milliseconds(loaded.elapsed),
                 reason,
                 "compiled the component at Init, as every cold start will; run `orlop compile` when the image is built"
+            );
+        }
+        if loaded.code != self.engines.execution() {
+            warn!(
+                component = located.name,
+                "the artifact was compiled for concurrent execution; its checks cost speed where events come one at a time"
             );
         }
         Ok(Ready {

@@ -23,7 +23,7 @@ const MAX_FRAMES: usize = 32;
 const MAX_TYPE_BYTES: usize = 128;
 
 /// Why Init failed. The process reports it and exits with [`crate::lambda::Exit::InitFailed`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum InitError {
     /// A variable, an argument or their combination means nothing.
     #[error("{0}")]
@@ -101,6 +101,15 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Why one invocation failed. The function stays usable.

@@ -1,4 +1,4 @@
-//! The Invoke phase: next, invoke, answer, again.
+//! The Invoke phase, one event at a time: next, invoke, answer, again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::deployment::Deployment;
 use crate::error::FunctionError;
+use crate::function::Enforcement;
 use crate::invocation::Invocation;
 use crate::runtime_api::{Client, Error, Responder};
 use crate::watchdog::{LAST_CALL, Task, Watch};
@@ -15,7 +16,7 @@ use crate::watchdog::{LAST_CALL, Task, Watch};
 const MAX_LEFT_OVER_ROUNDS: u32 = 16;
 
 /// The least time for an answer to be accepted and the next sandbox to be ready, however near Lambda's deadline.
-const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
+pub const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
 
 /// Serves events, first of all an interrupted one, until the Runtime API fails, or until a termination signal arrives while none is being served.
 ///
@@ -68,7 +69,8 @@ pub async fn run(
                 platform: context.deadline.platform,
             };
             let watched = watch.begin(task, context.deadline.sooner(timeout));
-            let answer = choice.invoke(&invocation, &responder, &watched).await;
+            let enforcement = Enforcement::Watchdog(&watched);
+            let answer = choice.invoke(&invocation, &responder, enforcement).await;
             watched.finish();
             let limit = context.deadline.platform.max(Instant::now() + SHORTEST_COMPLETION);
             let watched = watch.begin(Task::Completion, limit);

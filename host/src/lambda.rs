@@ -17,12 +17,14 @@ use tracing::{error, info, info_span, warn};
 use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::deployment::Deployment;
+use crate::engine::Execution;
 use crate::error::{FunctionError, InitError, chain};
 use crate::events::batch::Tally;
 use crate::function::{SharedProgress, overrun};
 use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, Invocation};
 use crate::invoke_loop;
+use crate::pollers;
 use crate::runtime_api::{self, Answer, Client, Extension, Interrupter, Responder};
 use crate::sandbox::Workspace;
 use crate::telemetry::{self, Log};
@@ -271,20 +273,26 @@ enum End {
     },
 }
 
-/// The worker's thread: an event loop with one task.
+/// The worker's thread: an event loop with one task, or the first of several threads where several events are worked on at a
+/// time.
 fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
     widen_heap();
-    let runtime = tokio_runtime().map_err(End::Init)?;
+    let runtime = match config.execution() {
+        Execution::Sequential => tokio_runtime(),
+        Execution::Concurrent => tokio_threads(),
+    }
+    .map_err(End::Init)?;
     // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
     // every answer of Lambda's would be a reason.
     let task = runtime.spawn(async move { serve(&config, &log, &watch, &extension, started).await });
-    runtime
-        .block_on(task)
-        .unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => unreachable!("nobody cancels the task: {error}"),
-        })
+    let ended = runtime.block_on(task);
+    // A host call that does not return must not keep the process alive.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => unreachable!("nobody cancels the task: {error}"),
+    })
 }
 
 /// glibc widens the heap of a thread that is not the first one page by page, with a system call for each. Two pieces of what
@@ -328,6 +336,11 @@ async fn serve(
         Err(other) => return Err(other),
     };
     register(config, extension).await;
+    if let (Some(count), Some(ticker)) = (config.concurrency, deployment.ticker().cloned()) {
+        let client = || Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes).of_several();
+        let ended = pollers::run(client, deployment, count, ticker, config.init_timeout, watch);
+        return ended.await.map_err(End::RuntimeApi);
+    }
     invoke_loop::run(&mut client, &mut deployment, watch, interrupted)
         .await
         .map_err(End::RuntimeApi)
@@ -358,9 +371,6 @@ fn resumption((invocation, responder): &(Invocation, Responder)) -> Option<(Task
 
 /// Everything that is done once: find, load, link, start.
 async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
-    for remark in &config.remarks {
-        warn!("{remark}");
-    }
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
     let tool = tool_beside();
     let deployment = match Deployment::load(config, log, workspace, tool.is_some()).await {
@@ -420,6 +430,18 @@ async fn register(config: &Config, identifier: &OnceLock<String>) {
         let _ = identifier.set(extension.identifier().to_owned());
         extension.poll_on_a_thread();
     }
+}
+
+fn tokio_threads() -> Result<tokio::runtime::Runtime, InitError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("guests")
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| InitError::Host {
+            doing: "starting the event loop".to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, InitError> {

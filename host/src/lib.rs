@@ -7,6 +7,7 @@
 //! - [`manifest`] is the file `orlop.toml`: functions, grants and routes.
 //! - [`runtime_api`] speaks Lambda's Runtime API: next, response, error.
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
+//! - [`pollers`] is the same on Managed Instances, several times at once.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
 //! - [`wall`] is what the kernel takes from the process, on request.
 //! - [`deployment`] is every function of the process, and chooses one for an event.
@@ -32,6 +33,7 @@ pub mod invoke_loop;
 pub mod lambda;
 pub mod manifest;
 pub mod pieces;
+pub mod pollers;
 pub mod runtime_api;
 pub mod sandbox;
 pub mod telemetry;

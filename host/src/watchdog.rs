@@ -27,6 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
+use crate::error::panic_message;
 use crate::function::SharedProgress;
 use crate::runtime_api::{Interrupter, Responder};
 use crate::sandbox::Output;
@@ -43,7 +44,7 @@ const FIRST_LOOK: u64 = 500_000_000;
 /// How long after a termination signal an event may still arrive.
 pub const LAST_CALL: Duration = Duration::from_millis(20);
 /// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
-const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 
 /// What the worker is doing, for whoever has to finish it.
 #[derive(Debug)]
@@ -327,14 +328,7 @@ impl Watchdog {
     fn outcome<T>(&self, worker: JoinHandle<T>) -> Outcome<T> {
         match worker.join() {
             Ok(result) => Outcome::Finished(result),
-            Err(panic) => {
-                let message = panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-                    .unwrap_or_else(|| "no message".to_owned());
-                Outcome::Panicked(message, self.shared.task().take())
-            }
+            Err(panic) => Outcome::Panicked(panic_message(&*panic), self.shared.task().take()),
         }
     }
 

@@ -12,6 +12,7 @@ fn a_malformed_value_is_reported_and_nothing_is_served() {
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "-1"),
         ("AWS_LAMBDA_MAX_CONCURRENCY", "0"),
         ("AWS_LAMBDA_MAX_CONCURRENCY", "many"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", ""),
         ("_LAMBDA_TELEMETRY_LOG_FD", "stdout"),
         ("ORLOP_ISOLATION", "none"),
         ("ORLOP_LIMIT_MEMORY", "99999999999999G"),
@@ -41,16 +42,4 @@ fn an_empty_value_counts_as_unset() {
         .env("_HANDLER", "")
         .start();
     lambda.wait_for_next();
-}
-
-#[test]
-fn more_concurrency_than_this_version_takes_is_said_and_served_one_by_one() {
-    let lambda = FakeRuntimeApi::start();
-    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
-    let host = Host::bootstrap(&lambda)
-        .task_root(&task_root)
-        .env("AWS_LAMBDA_MAX_CONCURRENCY", "8")
-        .start();
-    lambda.wait_for_next();
-    host.wait_for_log(|line| line.contains("WARN") && line.contains("one at a time"));
 }

@@ -8,6 +8,7 @@ mod artifacts;
 mod batch;
 mod command;
 mod compiling;
+mod concurrency;
 mod configuration;
 mod context;
 mod deadline;

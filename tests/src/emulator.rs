@@ -54,7 +54,7 @@ pub struct Emulator {
     process: Process,
     address: SocketAddr,
     // Two invocations at once make the emulator crash.
-    turn: Mutex<()>,
+    turn: Option<Mutex<()>>,
     _var: Option<TempDir>,
 }
 
@@ -135,14 +135,17 @@ impl Emulator {
         (outcome.status, outcome.body)
     }
 
-    /// As [`Self::invoke_with_headers`], for all that the emulator answers. An event that a Managed Instance has no
+    /// As [`Self::invoke_with_headers`], for all that the emulator answers. On a Managed Instance invocations overlap. An event that a Managed Instance has no
     /// worker for is sent until it has, for at most [`PATIENCE`], as AWS's clients do.
     ///
     /// # Panics
     ///
     /// As [`Self::invoke`].
     pub fn outcome(&self, payload: impl AsRef<[u8]>, headers: &[(&str, &str)]) -> Outcome {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self
+            .turn
+            .as_ref()
+            .map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
         let expiry = Instant::now() + PATIENCE;
         loop {
             let outcome = self
@@ -213,14 +216,14 @@ impl Builder {
     }
 
     /// Runs the function as on a Managed Instance: in the mode that `AWS_LAMBDA_MAX_CONCURRENCY` puts the emulator in, with
-    /// this folder as `/var/task`, which becomes readable by all.
+    /// this folder as `/var/task`, which becomes readable by all, and so many events at a time.
     ///
     /// The emulator then starts the runtime at once, as another user and without arguments, and ends when that ends. Root
     /// alone can do so, see [`managed_instances_are_skipped`].
     #[must_use]
-    pub fn managed_instance(mut self, task_root: impl AsRef<Path>) -> Self {
+    pub fn managed_instance(mut self, task_root: impl AsRef<Path>, concurrency: usize) -> Self {
         self.managed_task_root = Some(task_root.as_ref().to_owned());
-        self.env("AWS_LAMBDA_MAX_CONCURRENCY", "1")
+        self.env("AWS_LAMBDA_MAX_CONCURRENCY", concurrency.to_string())
     }
 
     /// Starts it on free ports, and waits until it listens.
@@ -247,7 +250,7 @@ impl Builder {
                 return Emulator {
                     process,
                     address: invoke,
-                    turn: Mutex::default(),
+                    turn: self.managed_task_root.is_none().then(Mutex::default),
                     _var: var,
                 };
             }

@@ -294,6 +294,13 @@ impl FakeRuntimeApi {
         });
     }
 
+    /// Waits until nothing is in the queue and `count` `/next` are pending: the other pollers have an event.
+    pub fn wait_until_pending(&self, count: usize) {
+        self.wait(&format!("{count} pending /next and no more"), |state| {
+            (state.next_script.is_empty() && state.pending_next.len() == count).then_some(())
+        });
+    }
+
     /// Waits until no `/next` is pending: the runtime has taken what there was.
     pub fn wait_until_taken(&self) {
         self.wait("the event to be taken", |state| {

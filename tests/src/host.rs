@@ -12,8 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::FakeRuntimeApi;
 use crate::process::Process;
+use crate::{Component, FakeRuntimeApi};
 
 /// What cargo sets for a running test, and what would make the cargo below build everything anew.
 const OF_THE_TEST: [&str; 9] = [
@@ -176,6 +176,13 @@ impl TaskRoot {
             .expect("artifacts have plain names")
             .to_owned();
         self.with(&name, artifact)
+    }
+
+    /// As [`Self::with_compiled`], with code that can run several events at a time.
+    #[must_use]
+    pub fn with_concurrent(self, component: Component) -> Self {
+        let artifact = compile_with(component, &["--execution", "concurrent"]);
+        self.with(&format!("{}.concurrent.cwasm", component.name()), artifact)
     }
 
     /// Where it is.

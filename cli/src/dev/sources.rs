@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use orlop_host::engine::Execution;
 use orlop_local::Platform;
 use orlop_local::journal::What;
 
@@ -143,10 +144,14 @@ impl Sources {
             } => {
                 let (path, before) = (arguments.path.clone(), built.clone());
                 let bounds = arguments.bounds.get()?;
+                let execution = match arguments.managed_instances {
+                    None => Execution::Sequential,
+                    Some(_) => Execution::Concurrent,
+                };
                 // It may have got other programs or another manifest.
                 let work = move || {
                     let project = Project::find(&path)?.within(bounds);
-                    let built = project.build_apart(before.as_ref(), &progress)?;
+                    let built = project.build_apart(execution, before.as_ref(), &progress)?;
                     Ok((project, built))
                 };
                 let done = tokio::task::spawn_blocking(work).await;

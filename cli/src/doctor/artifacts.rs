@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use orlop_host::artifact::stamp::{Stamp, sha256};
-use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION};
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, artifact_name, component_of};
+use orlop_host::engine::Execution;
 
 use super::Finding;
 use crate::component::read;
@@ -37,8 +38,13 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
 fn examine_one(path: &Path) -> Finding {
     let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let about = file_name(path);
-    let component = path.with_extension(COMPONENT_EXTENSION);
-    let again = format!("orlop compile {}", component.display());
+    let name = component_of(&about).unwrap_or(&about);
+    let component = path.with_file_name(format!("{name}.{COMPONENT_EXTENSION}"));
+    let kind = match path == path.with_file_name(artifact_name(name, Execution::Concurrent)) {
+        true => " --execution concurrent",
+        false => "",
+    };
+    let again = format!("orlop compile {}{kind}", component.display());
     let artifact = match fs::read(path) {
         Ok(artifact) => artifact,
         Err(error) => return Finding::problem(about, format!("cannot be read: {error}"), "check who may read it"),
@@ -47,7 +53,8 @@ fn examine_one(path: &Path) -> Finding {
         Ok((stamp, _)) => stamp,
         Err(error) => return Finding::problem(about, error.to_string(), again),
     };
-    if let Err(misfit) = stamp.check_fit() {
+    let execution = Execution::named(&stamp.kind).unwrap_or(Execution::Sequential);
+    if let Err(misfit) = stamp.check_fit(execution) {
         let option = misfit.option.map_or_else(String::new, |option| format!(" {option}"));
         return Finding::problem(about, misfit.reason, format!("{again}{option}"));
     }

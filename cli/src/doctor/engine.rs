@@ -1,6 +1,6 @@
 //! The engine: its version, what is known against it, and whether it starts here.
 
-use orlop_host::engine::{self, Engines, Features};
+use orlop_host::engine::{self, Engines, Execution, Features};
 use orlop_host::sandbox::Limits;
 
 use super::Finding;
@@ -20,8 +20,8 @@ pub(super) fn examine() -> Vec<Finding> {
 }
 
 fn starts() -> Finding {
-    let engines = Engines::new(Limits::default(), 1);
-    match engines.with(Features::default()) {
+    let engines = Engines::new(Limits::default(), 1, Execution::Sequential);
+    match engines.with(Features::default(), Execution::Sequential) {
         Ok(_) => Finding::good("engine", engine::version()),
         Err(error) => Finding::problem(
             "engine",

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 use orlop_host::artifact::stamp::Stamp;
+use orlop_host::engine::Execution;
 
 use super::component;
 use crate::mistake::Mistake;
@@ -24,8 +25,9 @@ pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
             "make it again from its component with `orlop compile FILE.wasm`",
         )
     })?;
-    let here = match stamp.check_fit() {
-        Ok(()) => "runs".to_owned(),
+    let execution = Execution::named(&stamp.kind).unwrap_or(Execution::Sequential);
+    let here = match stamp.check_fit(execution) {
+        Ok(_) => "runs".to_owned(),
         Err(misfit) => format!("refused, {misfit}"),
     };
     let Stamp {
@@ -46,7 +48,7 @@ pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
         ("target", target),
         ("cpu", cpu),
         ("engine", engine),
-        ("kind", kind),
+        ("execution", kind),
         ("features", &component::feature_names(*features)),
         ("made of", &format!("a component with SHA-256 {source_sha256}")),
         ("here", &here),

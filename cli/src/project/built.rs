@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use orlop_host::artifact::compile::is_current;
-use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, without_extension};
-use orlop_host::engine::Cpu;
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, artifact_name, without_extension};
+use orlop_host::engine::{Cpu, Execution};
 use orlop_host::manifest::{self, Manifest};
 
 use super::apart::Apart;
@@ -17,6 +17,15 @@ use super::{Progress, Project, has_extension};
 use crate::compile::{compile_or_explain, write_whole};
 use crate::component::read;
 use crate::mistake::Mistake;
+
+/// What code is made for.
+#[derive(Clone, Copy)]
+pub(super) struct Code<'a> {
+    /// The least processor that has to run it.
+    pub(super) cpu: Cpu,
+    /// The kinds of execution, with an artifact for each.
+    pub(super) executions: &'a [Execution],
+}
 
 /// A task root that holds the artifact of each component, the component where there is one, and the `orlop.toml`.
 #[derive(Clone, Debug)]
@@ -68,7 +77,7 @@ impl Built {
         project: &Project,
         sources: Vec<(String, PathBuf)>,
         task_root: &Path,
-        cpu: Cpu,
+        code: Code<'_>,
         earlier: &[&Path],
         progress: &Progress,
     ) -> Result<Self, Mistake> {
@@ -81,7 +90,7 @@ impl Built {
                 name,
                 source,
                 task_root,
-                cpu,
+                code,
                 bounds: &project.bounds,
             }
             .run(&folders, progress)
@@ -89,7 +98,7 @@ impl Built {
         let components: Vec<Component> = sources.into_iter().map(pack).collect::<Result<_, _>>()?;
         copy_manifest(project, task_root)?;
         if project.owns(task_root) {
-            remove_others(project, task_root, &components);
+            remove_others(project, task_root, &components, code.executions);
         }
         let (functions, missing) = functions(&manifest, &components);
         Ok(Self {
@@ -140,59 +149,90 @@ struct Packing<'a> {
     name: String,
     source: PathBuf,
     task_root: &'a Path,
-    cpu: Cpu,
+    code: Code<'a>,
     bounds: &'a Bounds,
 }
 
 impl Packing<'_> {
     fn run(self, folders: &[&Path], progress: &Progress) -> Result<Component, Mistake> {
-        let artifact_path = self.destination(ARTIFACT_EXTENSION);
         if has_extension(&self.source, ARTIFACT_EXTENSION) {
-            let artifact = fs::read(&self.source).map_err(|error| cannot_read(&self.source, &error))?;
-            write_changed(&artifact_path, &artifact)?;
-            return Ok(self.done(None, artifact.len(), None));
+            return self.copy();
         }
         let component = read(&self.source, self.bounds)?;
-        let is_good = |artifact: &Vec<u8>| is_current(artifact, &component, self.cpu);
-        let beside = self.source.with_extension(ARTIFACT_EXTENSION);
-        let mut kept = folders
-            .iter()
-            .map(|folder| file_of(folder, &self.name, ARTIFACT_EXTENSION))
-            .chain([beside])
-            .filter_map(|path| fs::read(path).ok());
-        let (artifact, compiled_in) = match kept.find(is_good) {
-            Some(artifact) => (artifact, None),
-            None => {
-                let _step = progress.step(&format!(
-                    "compiling {} ({}) for {}",
-                    self.name,
-                    ByteSize(component.len() as u64).display().iec(),
-                    self.cpu
-                ));
-                let started = Instant::now();
-                let artifact = compile_or_explain(&self.source, &component, self.cpu, self.bounds)?;
-                (artifact, Some(started.elapsed()))
-            }
-        };
-        let component_path = self.destination(COMPONENT_EXTENSION);
+        let (mut artifact_bytes, mut compiled_in) = (0, None);
+        for &execution in self.code.executions {
+            let (artifact, time) = self.artifact(&component, execution, folders, progress)?;
+            write_changed(&self.task_root.join(artifact_name(&self.name, execution)), &artifact)?;
+            artifact_bytes += artifact.len() as u64;
+            compiled_in = [compiled_in, time]
+                .into_iter()
+                .flatten()
+                .reduce(|one, other| one + other);
+        }
+        let component_path = self.task_root.join(format!("{}.{COMPONENT_EXTENSION}", self.name));
         if !is_same_file(&component_path, &self.source) {
             write_changed(&component_path, &component)?;
         }
-        write_changed(&artifact_path, &artifact)?;
-        Ok(self.done(Some(component.len()), artifact.len(), compiled_in))
-    }
-
-    fn destination(&self, extension: &str) -> PathBuf {
-        file_of(self.task_root, &self.name, extension)
-    }
-
-    fn done(self, component: Option<usize>, artifact: usize, compiled_in: Option<Duration>) -> Component {
-        Component {
+        Ok(Component {
             name: self.name,
-            component_bytes: component.map(|length| length as u64),
-            artifact_bytes: artifact as u64,
+            component_bytes: Some(component.len() as u64),
+            artifact_bytes,
             compiled_in,
+        })
+    }
+
+    /// Takes over artifacts whose component is not there.
+    fn copy(self) -> Result<Component, Mistake> {
+        let mut artifact_bytes = 0;
+        for execution in Execution::ALL {
+            let file_name = artifact_name(&self.name, execution);
+            let source = self
+                .source
+                .with_file_name(Path::new(&file_name).file_name().unwrap_or_default());
+            if !source.is_file() {
+                continue;
+            }
+            let artifact = fs::read(&source).map_err(|error| cannot_read(&source, &error))?;
+            write_changed(&self.task_root.join(file_name), &artifact)?;
+            artifact_bytes += artifact.len() as u64;
         }
+        Ok(Component {
+            name: self.name,
+            component_bytes: None,
+            artifact_bytes,
+            compiled_in: None,
+        })
+    }
+
+    /// An artifact from an earlier build that is still good, else a new one and how long it took.
+    fn artifact(
+        &self,
+        component: &[u8],
+        execution: Execution,
+        folders: &[&Path],
+        progress: &Progress,
+    ) -> Result<(Vec<u8>, Option<Duration>), Mistake> {
+        let Code { cpu, executions: _ } = self.code;
+        let file_name = artifact_name(&self.name, execution);
+        let beside = self
+            .source
+            .with_file_name(artifact_name(&super::stem_of(&self.source), execution));
+        let mut kept = folders
+            .iter()
+            .map(|folder| folder.join(&file_name))
+            .chain([beside])
+            .filter_map(|path| fs::read(path).ok());
+        if let Some(artifact) = kept.find(|artifact| is_current(artifact, component, cpu, execution)) {
+            return Ok((artifact, None));
+        }
+        let _step = progress.step(&format!(
+            "compiling {} ({}) for {cpu}",
+            self.name,
+            ByteSize(component.len() as u64).display().iec(),
+        ));
+        let started = Instant::now();
+        let artifact = compile_or_explain(&self.source, component, cpu, execution, self.bounds)?;
+        Ok((artifact, Some(started.elapsed())))
     }
 }
 
@@ -219,14 +259,15 @@ fn copy_manifest(project: &Project, task_root: &Path) -> Result<(), Mistake> {
 }
 
 /// Removes what an earlier build left in a folder that is ours alone: a component that is made no more would still be served.
-fn remove_others(project: &Project, task_root: &Path, components: &[Component]) {
+fn remove_others(project: &Project, task_root: &Path, components: &[Component], executions: &[Execution]) {
     let copied = project.manifest().map(|_| task_root.join(manifest::FILE_NAME));
     let is_ours = |path: &Path| {
-        let named = |component: &Component, extension| path == file_of(task_root, &component.name, extension);
-        copied.as_deref() == Some(path)
-            || components
-                .iter()
-                .any(|component| named(component, COMPONENT_EXTENSION) || named(component, ARTIFACT_EXTENSION))
+        let is_of = |Component { name, .. }: &Component| {
+            let artifacts = executions.iter().map(|execution| artifact_name(name, *execution));
+            let mut files = artifacts.chain([format!("{name}.{COMPONENT_EXTENSION}")]);
+            files.any(|file| path == task_root.join(file))
+        };
+        copied.as_deref() == Some(path) || components.iter().any(is_of)
     };
     for path in super::entries(task_root) {
         if path.is_file() && !is_ours(&path) {
@@ -234,10 +275,6 @@ fn remove_others(project: &Project, task_root: &Path, components: &[Component]) 
             let _ = fs::remove_file(path);
         }
     }
-}
-
-fn file_of(folder: &Path, name: &str, extension: &str) -> PathBuf {
-    folder.join(format!("{name}.{extension}"))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

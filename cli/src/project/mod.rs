@@ -10,11 +10,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION};
-use orlop_host::engine::Cpu;
+use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, component_of};
+use orlop_host::engine::{Cpu, Execution};
 use orlop_host::manifest::{self, Manifest};
 
 use apart::Apart;
+use built::Code;
 pub(crate) use built::{Built, Component};
 use cargo::Crate;
 pub(crate) use cargo::GUEST_TARGET;
@@ -136,31 +137,41 @@ impl Project {
         !self.crates.is_empty() && (task_root == self.default_task_root() || Some(task_root) == self.kept().as_deref())
     }
 
-    /// Builds into `task_root`, which is made if it is not there. An artifact that lies there, or in one of the `earlier`
-    /// folders, is taken if the component is still the same.
+    /// Builds into `task_root`, which is made if it is not there: an artifact for each of the `executions`. One that lies there
+    /// already is taken if the component is still the same.
     pub(crate) fn build_into(
         &self,
         task_root: &Path,
         cpu: Cpu,
-        earlier: &[&Path],
+        executions: &[Execution],
         progress: &Progress,
     ) -> Result<Built, Mistake> {
         let sources = self.sources(progress)?;
-        Built::make(self, sources, task_root, cpu, earlier, progress)
+        let code = Code { cpu, executions };
+        Built::make(self, sources, task_root, code, &[], progress)
     }
 
-    /// Builds for this machine, into a fresh folder that goes with the last clone of what is returned. Artifacts that are
-    /// still good are taken from `before`, an earlier build, and for crates from the last one that anybody made here.
-    pub(crate) fn build_apart(&self, before: Option<&Built>, progress: &Progress) -> Result<Built, Mistake> {
-        let cpu = processor::baseline()?;
+    /// Builds for this machine and that kind of execution, into a fresh folder that goes with the last clone of what is
+    /// returned. Artifacts that are still good are taken from `before`, an earlier build, and for crates from the last one that
+    /// anybody made here.
+    pub(crate) fn build_apart(
+        &self,
+        execution: Execution,
+        before: Option<&Built>,
+        progress: &Progress,
+    ) -> Result<Built, Mistake> {
+        let code = Code {
+            cpu: processor::baseline()?,
+            executions: &[execution],
+        };
         let sources = self.sources(progress)?;
         let apart = self.fresh_folder()?;
         let Some(kept) = self.kept() else {
             let earlier: Vec<&Path> = before.map(Built::task_root).into_iter().collect();
-            return Ok(Built::make(self, sources, apart.path(), cpu, &earlier, progress)?.in_temporary(apart));
+            return Ok(Built::make(self, sources, apart.path(), code, &earlier, progress)?.in_temporary(apart));
         };
-        let last = Built::make(self, sources.clone(), &kept, cpu, &[], progress)?;
-        let built = Built::make(self, sources, apart.path(), cpu, &[&kept], progress)?;
+        let last = Built::make(self, sources.clone(), &kept, code, &[], progress)?;
+        let built = Built::make(self, sources, apart.path(), code, &[&kept], progress)?;
         Ok(built.in_temporary(apart).compiled_with(&last))
     }
 
@@ -265,7 +276,7 @@ impl Project {
             let located = orlop_host::artifact::find(&self.folder, Some(name)).ok()?;
             Some((
                 orlop_host::artifact::without_extension(name).to_owned(),
-                located.component.or(located.artifact)?,
+                located.component.or(located.artifact).or(located.concurrent_artifact)?,
             ))
         });
         Ok(located.collect())
@@ -334,7 +345,10 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files.retain(|file| {
         file.is_file()
             && (has_extension(file, COMPONENT_EXTENSION)
-                || has_extension(file, ARTIFACT_EXTENSION) && !file.with_extension(COMPONENT_EXTENSION).is_file())
+                || has_extension(file, ARTIFACT_EXTENSION)
+                    && !file
+                        .with_file_name(format!("{}.{COMPONENT_EXTENSION}", stem_of(file)))
+                        .is_file())
     });
     files
 }
@@ -351,10 +365,12 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// A file's name without its extension.
+/// The name of the component in a file, or that an artifact was made of.
 fn stem_of(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(|| "function".to_owned(), |name| name.to_string_lossy().into_owned())
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.as_deref()
+        .map_or("function", |name| component_of(name).unwrap_or(name))
+        .to_owned()
 }
 
 fn name_of(folder: &Path) -> String {

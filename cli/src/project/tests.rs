@@ -87,7 +87,8 @@ fn what_cargo_says_goes_where_progress_goes() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let progress = Progress::to(move |line| sink.lock().unwrap().push(line.to_owned()));
-    Project::find(&path).unwrap().build_apart(None, &progress).unwrap_err();
+    let project = Project::find(&path).unwrap();
+    project.build_apart(Execution::Sequential, None, &progress).unwrap_err();
     let lines = lines.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains("anchors_aweigh")), "{lines:?}");
     assert!(lines.iter().all(|line| !line.ends_with('\n')));

@@ -12,7 +12,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use super::Bounds;
 use super::jail::{self, Order};
 use super::stamp::{Stamp, sha256};
-use crate::engine::{self, Cpu, Features};
+use crate::engine::{self, Cpu, Execution, Features};
 
 /// Why no artifact could be made.
 #[derive(Debug, thiserror::Error)]
@@ -153,37 +153,38 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
     engine::limit_behind(error).unwrap_or_else(|| format!("{error:#}"))
 }
 
-/// Compiles a component and stamps the result.
+/// Compiles a component for that processor and kind of execution, and stamps the result.
 ///
 /// # Errors
 ///
 /// [`CompileError::Refused`] with the compiler's reason; the limit that compiling ran into; or how else the compiler ended.
-pub fn compile(component: &[u8], cpu: Cpu, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
-    jail::run(Order::Compile(cpu), component, bounds)
+pub fn compile(component: &[u8], cpu: Cpu, execution: Execution, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
+    jail::run(Order::Compile(cpu, execution), component, bounds)
 }
 
 /// As [`compile`], in this very process.
-pub(super) fn compile_here(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, String> {
+pub(super) fn compile_here(component: &[u8], cpu: Cpu, execution: Execution) -> Result<Vec<u8>, String> {
     let refused = |error: wasmtime::Error| uncompilable(&error);
     let features = Features::needed_by(component);
-    let engine = engine::for_compiling(cpu, features).map_err(refused)?;
+    let engine = engine::for_compiling(cpu, features, execution).map_err(refused)?;
     let code = engine.precompile_component(component).map_err(refused)?;
-    Ok(stamp_of(component, features, cpu, code.len()).seal(code))
+    Ok(stamp_of(component, features, cpu, execution, code.len()).seal(code))
 }
 
-/// Whether this artifact is whole, and is what this program makes of that component for that processor. Then compiling the
-/// component again would give the same.
-pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu) -> bool {
+/// Whether this artifact is whole, and is what this program makes of that component for that processor and kind of
+/// execution. Then compiling the component again would give the same.
+pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu, execution: Execution) -> bool {
     // The features are what the same engine found the same component to need.
-    Stamp::verify(artifact).is_ok_and(|(stamp, code)| stamp == stamp_of(component, stamp.features, cpu, code.len()))
+    Stamp::verify(artifact)
+        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, stamp.features, cpu, execution, code.len()))
 }
 
-fn stamp_of(component: &[u8], features: Features, cpu: Cpu, code_bytes: usize) -> Stamp {
+fn stamp_of(component: &[u8], features: Features, cpu: Cpu, execution: Execution, code_bytes: usize) -> Stamp {
     Stamp {
         engine: engine::version(),
         target: cpu.target().triple().to_owned(),
         cpu: cpu.name().to_owned(),
-        kind: engine::KIND.to_owned(),
+        kind: execution.name().to_owned(),
         features,
         source_sha256: sha256(component),
         code_bytes: code_bytes as u64,

@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_de
 
 use super::Bounds;
 use super::compile::{CompileError, compile_here, lift_here};
-use crate::engine::Cpu;
+use crate::engine::{Cpu, Execution};
 
 /// What a program that contains the compiler is told, as its first argument, to become the child.
 pub const VERB: &str = "_compile";
@@ -38,8 +38,11 @@ pub(super) enum Order {
     /// A component of a core module.
     Lift,
     /// An artifact of a component.
-    Compile(Cpu),
+    Compile(Cpu, Execution),
 }
+
+/// The name of [`Order::Lift`].
+const LIFT: &str = "component";
 
 /// What the first byte of an answer says that the rest is.
 const MADE: u8 = 0;
@@ -80,7 +83,7 @@ fn start(order: Order, bounds: &Bounds) -> io::Result<Child> {
     // With no more than three descriptors the child cannot find out by itself.
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     Command::new(PROGRAM)
-        .args([VERB, order.name(), &bounds.memory_bytes.to_string()])
+        .args([VERB, &order.name(), &bounds.memory_bytes.to_string()])
         .env_clear()
         .env("RAYON_NUM_THREADS", threads.to_string())
         .current_dir("/")
@@ -151,24 +154,24 @@ fn how_it_ended(status: ExitStatus, said: &str, bounds: &Bounds) -> CompileError
 }
 
 impl Order {
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Lift => "component",
-            Self::Compile(cpu) => cpu.name(),
+            Self::Lift => LIFT.to_owned(),
+            Self::Compile(cpu, execution) => format!("{}/{}", cpu.name(), execution.name()),
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        match name == Self::Lift.name() {
-            true => Some(Self::Lift),
-            false => Cpu::named(name).map(Self::Compile),
+        match name.split_once('/') {
+            Some((cpu, execution)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(execution)?)),
+            None => (name == LIFT).then_some(Self::Lift),
         }
     }
 
     fn carry_out(self, input: &[u8]) -> Result<Vec<u8>, String> {
         match self {
             Self::Lift => lift_here(input),
-            Self::Compile(cpu) => compile_here(input, cpu),
+            Self::Compile(cpu, execution) => compile_here(input, cpu, execution),
         }
     }
 }

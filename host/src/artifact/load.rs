@@ -11,10 +11,10 @@ use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use wasmtime::component::Component;
 
 use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Misfit, Stamp};
-use super::{Bounds, Located, MAX_ARTIFACT_BYTES};
+use super::{Bounds, Located, MAX_ARTIFACT_BYTES, artifact_name};
 #[cfg(feature = "compiler")]
 use crate::engine::Target;
-use crate::engine::{self, Engines, Features};
+use crate::engine::{self, Engines, Execution, Features};
 use crate::error::InitError;
 
 /// When an artifact's digest is checked before it is loaded.
@@ -33,6 +33,8 @@ pub struct Loaded {
     pub component: Component,
     /// What it needs beyond the features of stock toolchains, and what its engine therefore has.
     pub features: Features,
+    /// The kind of its code.
+    pub code: Execution,
     /// Where it came from.
     pub origin: Origin,
     /// How long that took.
@@ -75,6 +77,8 @@ pub enum LoadError {
         name: String,
         /// Why no artifact fits.
         reason: String,
+        /// How guests will be run.
+        execution: Execution,
     },
 }
 
@@ -89,15 +93,30 @@ impl LoadError {
     pub fn without_compiler(self) -> InitError {
         match self {
             Self::Unusable(error) => error,
-            Self::NeedsCompiler { name, reason } => InitError::InvalidComponent {
+            Self::NeedsCompiler {
+                name,
+                reason,
+                execution,
+            } => InitError::InvalidComponent {
                 reason: format!(
-                    "{reason}, and this program has no compiler; precompile it with `orlop compile {name}.wasm -o \
-                     {name}.cwasm`, or put `orlop` beside `bootstrap`"
+                    "{reason}, and this program has no compiler; precompile it with `{}`, or put `orlop` beside `bootstrap`",
+                    command(&name, execution, None)
                 ),
                 name,
             },
         }
     }
+}
+
+/// What makes the artifact that a process needs which runs guests in that way.
+fn command(name: &str, execution: Execution, option: Option<String>) -> String {
+    let artifact = artifact_name(name, execution);
+    let kind = match execution {
+        Execution::Sequential => String::new(),
+        Execution::Concurrent => format!(" --execution {}", execution.name()),
+    };
+    let option = option.map_or_else(String::new, |option| format!(" {option}"));
+    format!("orlop compile {name}.wasm -o {artifact}{kind}{option}")
 }
 
 /// Loads the artifact if there is one that fits, else compiles the component, within these bounds.
@@ -112,13 +131,14 @@ pub fn load(
     bounds: &Bounds,
 ) -> Result<Loaded, LoadError> {
     let started = Instant::now();
-    let reason = match &located.artifact {
+    let reason = match located.artifact_for(engines.execution()) {
         None => "there is no precompiled artifact for it".to_owned(),
         Some(path) => match load_artifact(engines, path, verification) {
-            Ok((component, features, origin)) => {
+            Ok((component, stamp, code, origin)) => {
                 return Ok(Loaded {
                     component,
-                    features,
+                    features: stamp.features,
+                    code,
                     origin,
                     elapsed: started.elapsed(),
                 });
@@ -130,10 +150,9 @@ pub fn load(
                 }));
             }
             Err(Refusal::Unfit(Misfit { reason, option })) => format!(
-                "the artifact `{}` is refused: {reason}; make it again with `orlop compile {1}.wasm -o {1}.cwasm{2}`",
+                "the artifact `{}` is refused: {reason}; make it again with `{}`",
                 file_name(path),
-                located.name,
-                option.map_or_else(String::new, |option| format!(" {option}"))
+                command(&located.name, engines.execution(), option)
             ),
         },
     };
@@ -164,13 +183,16 @@ fn compile(
     let cpu = Target::host()
         .map(Target::baseline)
         .ok_or_else(|| unusable("Orlop does not compile for processors like this machine's".to_owned()))?;
+    let code = engines.execution();
     let artifact = super::compile::read_component(path, bounds)
-        .and_then(|component| super::compile::compile(&component, cpu, bounds))
+        .and_then(|component| super::compile::compile(&component, cpu, code, bounds))
         .map_err(|error| unusable(crate::error::chain(&error)))?;
-    let (component, features) = checked(engines, &artifact).map_err(|refusal| unusable(refusal.reason()))?;
+    let (component, stamp, _) = checked(engines, &artifact).map_err(|refusal| unusable(refusal.reason()))?;
+    let features = stamp.features;
     Ok(Loaded {
         component,
         features,
+        code,
         origin: Origin::Compiled { reason },
         elapsed: started.elapsed(),
     })
@@ -178,7 +200,7 @@ fn compile(
 
 #[cfg(not(feature = "compiler"))]
 fn compile(
-    _engines: &Engines,
+    engines: &Engines,
     name: &str,
     _path: &Path,
     _bounds: &Bounds,
@@ -188,6 +210,7 @@ fn compile(
     Err(LoadError::NeedsCompiler {
         name: name.to_owned(),
         reason,
+        execution: engines.execution(),
     })
 }
 
@@ -234,7 +257,7 @@ fn load_artifact(
     engines: &Engines,
     path: &Path,
     verification: Verification,
-) -> Result<(Component, Features, Origin), Refusal> {
+) -> Result<(Component, Stamp, Execution, Origin), Refusal> {
     let reading = |error: io::Error| format!("reading it failed: {error}");
     let mut file = File::open(path).map_err(reading)?;
     let metadata = file.metadata().map_err(reading)?;
@@ -252,8 +275,8 @@ fn load_artifact(
         file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
         file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
         let stamp = Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?;
-        stamp.check_fit()?;
-        let engine = engines.with(stamp.features)?;
+        let code = stamp.check_fit(engines.execution())?;
+        let engine = engines.with(stamp.features, code)?;
         #[expect(
             unsafe_code,
             reason = "stamped by our own compiler, on a mount that nobody can write"
@@ -261,14 +284,14 @@ fn load_artifact(
         // SAFETY: the stamp says that this build of the engine made the file, and the read-only mount keeps it as it was
         // made while it is mapped.
         let component = unsafe { Component::deserialize_file(engine, path) };
-        return Ok((component?, stamp.features, Origin::Mapped));
+        return Ok((component?, stamp, code, Origin::Mapped));
     }
     let mut artifact = Vec::with_capacity(usize::try_from(file_bytes).unwrap_or(0) + 1);
     file.take(MAX_ARTIFACT_BYTES)
         .read_to_end(&mut artifact)
         .map_err(reading)?;
-    let (component, features) = checked(engines, &artifact)?;
-    Ok((component, features, Origin::Copied))
+    let (component, stamp, code) = checked(engines, &artifact)?;
+    Ok((component, stamp, code, Origin::Copied))
 }
 
 /// Its digest shows that an artifact is whole, and not who made it. Where anybody can write it, or put another in its place,
@@ -288,15 +311,15 @@ fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), St
 }
 
 /// Loads an artifact that is in memory, once its digest has been checked.
-fn checked(engines: &Engines, artifact: &[u8]) -> Result<(Component, Features), Refusal> {
+fn checked(engines: &Engines, artifact: &[u8]) -> Result<(Component, Stamp, Execution), Refusal> {
     let (stamp, code) = Stamp::verify(artifact).map_err(|error| error.to_string())?;
-    stamp.check_fit()?;
-    let engine = engines.with(stamp.features)?;
+    let kind = stamp.check_fit(engines.execution())?;
+    let engine = engines.with(stamp.features, kind)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, code) };
-    Ok((component?, stamp.features))
+    Ok((component?, stamp, kind))
 }
 
 fn file_name(path: &Path) -> String {

@@ -16,10 +16,13 @@ use std::time::Duration;
 
 pub use load::{LoadError, Loaded, Origin, Verification, load};
 
+use crate::engine::Execution;
 use crate::error::InitError;
 
 /// The file name extension of a precompiled component.
 pub const ARTIFACT_EXTENSION: &str = "cwasm";
+/// What stands before the extension of an artifact for [`Execution::Concurrent`], so that one folder has room for both kinds.
+pub const CONCURRENT_MARK: &str = "concurrent";
 /// The file name extension of a component.
 pub const COMPONENT_EXTENSION: &str = "wasm";
 
@@ -48,15 +51,38 @@ impl Default for Bounds {
     }
 }
 
-/// The files of one handler; at least one of the two is there.
+/// The files of one handler; at least one of them is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The handler's name, without an extension.
     pub name: String,
-    /// The precompiled component.
+    /// The precompiled component, `NAME.cwasm`.
     pub artifact: Option<PathBuf>,
-    /// The component.
+    /// The precompiled component for concurrent execution, `NAME.concurrent.cwasm`.
+    pub concurrent_artifact: Option<PathBuf>,
+    /// The component, `NAME.wasm`.
     pub component: Option<PathBuf>,
+}
+
+impl Located {
+    /// The artifact that is looked at by a process that runs guests in that way: the one whose name says that it is for it,
+    /// else the other one, which may fit all the same.
+    pub fn artifact_for(&self, execution: Execution) -> Option<&Path> {
+        let [first, second] = match execution {
+            Execution::Sequential => [&self.artifact, &self.concurrent_artifact],
+            Execution::Concurrent => [&self.concurrent_artifact, &self.artifact],
+        };
+        first.as_deref().or(second.as_deref())
+    }
+}
+
+/// The name of the artifact of a component for that kind of execution, without its folder: `NAME.cwasm` or
+/// `NAME.concurrent.cwasm`.
+pub fn artifact_name(component: &str, execution: Execution) -> String {
+    match execution {
+        Execution::Sequential => format!("{component}.{ARTIFACT_EXTENSION}"),
+        Execution::Concurrent => format!("{component}.{CONCURRENT_MARK}.{ARTIFACT_EXTENSION}"),
+    }
 }
 
 /// Finds the files of `handler` in `task_root`, or those of the only handler there.
@@ -86,7 +112,13 @@ pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitErro
         };
     };
     let located = located(task_root, without_extension(handler));
-    if located.artifact.is_none() && located.component.is_none() {
+    let Located {
+        name: _,
+        artifact,
+        concurrent_artifact,
+        component,
+    } = &located;
+    if artifact.is_none() && concurrent_artifact.is_none() && component.is_none() {
         return Err(InitError::ComponentNotFound {
             handler: handler.to_owned(),
             task_root: task_root.to_owned(),
@@ -105,13 +137,14 @@ pub fn without_extension(handler: &str) -> &str {
 }
 
 fn located(task_root: &Path, name: &str) -> Located {
-    let file = |extension: &str| Some(task_root.join(format!("{name}.{extension}"))).filter(|path| path.is_file());
+    let file = |name: String| Some(task_root.join(name)).filter(|path| path.is_file());
     Located {
         name: Path::new(name)
             .file_name()
             .map_or(name.to_owned(), |name| name.to_string_lossy().into_owned()),
-        artifact: file(ARTIFACT_EXTENSION),
-        component: file(COMPONENT_EXTENSION),
+        artifact: file(artifact_name(name, Execution::Sequential)),
+        concurrent_artifact: file(artifact_name(name, Execution::Concurrent)),
+        component: file(format!("{name}.{COMPONENT_EXTENSION}")),
     }
 }
 
@@ -123,17 +156,25 @@ fn names_in(task_root: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.is_file()
-                && path
-                    .extension()
-                    .is_some_and(|extension| extension == ARTIFACT_EXTENSION || extension == COMPONENT_EXTENSION)
-        })
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|path| path.is_file())
+        .filter_map(|path| component_of(path.file_name()?.to_str()?).map(str::to_owned))
         .collect();
     names.sort();
     names.dedup();
     names
+}
+
+/// The name of the component that a file of this name is, or was made of.
+pub fn component_of(file_name: &str) -> Option<&str> {
+    let (stem, extension) = file_name.rsplit_once('.')?;
+    match extension {
+        ARTIFACT_EXTENSION => Some(match stem.rsplit_once('.') {
+            Some((component, CONCURRENT_MARK)) => component,
+            Some(_) | None => stem,
+        }),
+        COMPONENT_EXTENSION => Some(stem),
+        _ => None,
+    }
 }
 
 fn found(task_root: &Path, names: &[String]) -> String {

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{self, Cpu, Features, Target};
+use crate::engine::{self, Cpu, Execution, Features, Target};
 
 /// The end of every artifact.
 const MAGIC: &[u8; 8] = b"orlop\0\0\x01";
@@ -29,7 +29,7 @@ pub struct Stamp {
     pub target: String,
     /// The least processor it runs on, such as `x86-64`.
     pub cpu: String,
-    /// How guests are stopped: `sequential` code carries no checks and is stopped from outside.
+    /// The name of the [`Execution`] that the code is for: `sequential` code carries no checks and is stopped from outside.
     pub kind: String,
     /// What the component needs beyond the features of stock toolchains.
     pub features: Features,
@@ -120,13 +120,14 @@ impl Stamp {
         Ok((stamp, &digested[..code_bytes]))
     }
 
-    /// Whether this program, on this machine, may load the code: only what this very build of the engine made, and only if
-    /// the processor has all that the code uses.
+    /// Whether this program, on this machine, may load the code to run guests in that way: only what this very build of the
+    /// engine made, and only if the processor has all that the code uses. Code with checks runs one event at a time as well.
+    /// Returns the kind of the code.
     ///
     /// # Errors
     ///
     /// [`Misfit`].
-    pub fn check_fit(&self) -> Result<(), Misfit> {
+    pub fn check_fit(&self, execution: Execution) -> Result<Execution, Misfit> {
         let Self {
             engine,
             target,
@@ -170,16 +171,17 @@ impl Stamp {
                 baseline(),
             );
         }
-        if kind != engine::KIND {
-            return misfit(
-                format!(
-                    "it was compiled for {kind} execution, and this is {} execution",
-                    engine::KIND
-                ),
+        match (Execution::named(kind), execution) {
+            (Some(code @ Execution::Concurrent), _) | (Some(code), Execution::Sequential) => Ok(code),
+            (Some(Execution::Sequential), Execution::Concurrent) => misfit(
+                "its code cannot be interrupted, which it takes to run several events at a time".to_owned(),
                 None,
-            );
+            ),
+            (None, _) => misfit(
+                format!("it was compiled for {kind} execution, which is unknown here"),
+                None,
+            ),
         }
-        Ok(())
     }
 }
 

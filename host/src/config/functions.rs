@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::settings::Settings;
-use super::{DEFAULT_MEMORY_MB, Environment, HOST_RESERVE_BYTES};
+use super::{DEFAULT_MEMORY_MB, Environment, guest_memory_bytes};
 use crate::artifact;
 use crate::error::InitError;
 use crate::events::{DEFAULT_PASS_THROUGH_PATH, RequestSettings};
@@ -41,7 +41,7 @@ impl Functions {
                 entry,
                 &environment,
                 &settings,
-                DEFAULT_MEMORY_MB,
+                guest_memory_bytes(DEFAULT_MEMORY_MB, None),
             )
         });
         Ok(Self {
@@ -89,12 +89,12 @@ pub(super) fn functions(
     handler: Option<&str>,
     environment: &Environment,
     settings: &Settings<'_>,
-    memory_mb: u32,
+    memory_bytes: u64,
 ) -> Result<Functions, InitError> {
     let manifest = Manifest::load(task_root)?;
     let served = served(task_root, handler, &manifest)?;
     let merged = |(name, component, entry): (&str, Option<&str>, &manifest::Function)| {
-        merge(name, component, entry, environment, settings, memory_mb)
+        merge(name, component, entry, environment, settings, memory_bytes)
     };
     let routes = match served.is_routed {
         true => manifest.routes.clone(),
@@ -202,7 +202,7 @@ fn merge(
     entry: &manifest::Function,
     environment: &Environment,
     settings: &Settings<'_>,
-    memory_mb: u32,
+    memory_bytes: u64,
 ) -> Result<FunctionConfig, InitError> {
     let manifest::Function {
         component: _,
@@ -280,15 +280,14 @@ fn merge(
         component: component.map(str::to_owned),
         world: settings.choice("ORLOP_WORLD", &worlds)?.or(*world),
         behaviour,
-        limits: limits(settings, limit_settings, memory_mb)?,
+        limits: limits(settings, limit_settings, memory_bytes)?,
         grants: grants.clone(),
         environment: guest_environment,
         arguments: args.iter().map(|argument| argument.as_str().to_owned()).collect(),
     })
 }
 
-fn limits(settings: &Settings<'_>, entry: &manifest::LimitSettings, memory_mb: u32) -> Result<Limits, InitError> {
-    let memory = u64::from(memory_mb) << 20;
+fn limits(settings: &Settings<'_>, entry: &manifest::LimitSettings, memory_bytes: u64) -> Result<Limits, InitError> {
     let defaults = Limits::default();
     let manifest::LimitSettings {
         memory: memory_setting,
@@ -314,11 +313,7 @@ fn limits(settings: &Settings<'_>, entry: &manifest::LimitSettings, memory_mb: u
         settings.size_usize(name, default)
     };
     Ok(Limits {
-        memory_bytes: size(
-            "ORLOP_LIMIT_MEMORY",
-            memory_setting,
-            memory.saturating_sub(HOST_RESERVE_BYTES).max(memory / 2),
-        )?,
+        memory_bytes: size("ORLOP_LIMIT_MEMORY", memory_setting, memory_bytes)?,
         memories: count("ORLOP_LIMIT_MEMORIES", memories, defaults.memories)?,
         tables: count("ORLOP_LIMIT_TABLES", tables, defaults.tables)?,
         table_entries: count("ORLOP_LIMIT_TABLE_ENTRIES", table_entries, defaults.table_entries)?,

@@ -7,6 +7,7 @@ mod environment;
 mod functions;
 mod settings;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use functions::{FunctionConfig, Functions};
 use settings::Settings;
 
 use crate::artifact::{Bounds, Verification};
+use crate::engine::Execution;
 use crate::error::InitError;
 use crate::handover::{self, Handover};
 use crate::invocation::{DeadlinePolicy, FunctionIdentity};
@@ -39,7 +41,7 @@ pub const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 pub const LOG_GROUP: &str = "AWS_LAMBDA_LOG_GROUP_NAME";
 /// See [`FUNCTION_NAME`].
 pub const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
-/// The number of events at a time that Managed Instances offer.
+/// The number of events at a time that Managed Instances offer. Its presence means that this is one, also if it is 1.
 pub const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
 /// `Text` or `JSON`, in any case.
 pub const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
@@ -53,6 +55,9 @@ const DEFAULT_MEMORY_MB: u32 = 128;
 /// The part of the function's memory that guests do not get: host, payloads and page cache need it.
 const HOST_RESERVE_BYTES: u64 = 64 << 20;
 
+/// The least share of the function's memory that a guest gets by default, however many run at a time.
+const LEAST_SHARE_BYTES: u64 = 32 << 20;
+
 /// The largest event that is taken, unless the user says otherwise: several times what Lambda sends.
 const DEFAULT_MAX_EVENT_BYTES: u64 = 32 << 20;
 
@@ -61,6 +66,8 @@ const CERTIFICATES: &str = "ORLOP_CA_CERTIFICATES";
 
 /// All settings, one part per consumer.
 pub struct Config {
+    /// How many events Lambda offers at a time, if this is a Managed Instance.
+    pub concurrency: Option<NonZeroU32>,
     /// Where the Runtime API is.
     pub runtime_api: RuntimeApi,
     /// The handler's name, if one was given.
@@ -91,8 +98,6 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// What the process inherits from itself if it was re-executed.
     pub handover: Handover,
-    /// Things worth a warning that are no errors.
-    pub remarks: Vec<String>,
 }
 
 /// Where and how the Runtime API is spoken to.
@@ -125,26 +130,24 @@ impl Config {
                 .filter(|memory| *memory > 0)
                 .ok_or_else(|| invalid(FUNCTION_MEMORY, value, "a whole number of MiB, such as 512"))?,
         };
-        let mut remarks = Vec::new();
-        if let Some(value) = environment.get(MAX_CONCURRENCY) {
-            let workers: u32 = value
-                .parse()
-                .ok()
-                .filter(|workers| *workers > 0)
-                .ok_or_else(|| invalid(MAX_CONCURRENCY, value, "a whole number from 1 upward"))?;
-            if workers > 1 {
-                remarks.push(format!(
-                    "{MAX_CONCURRENCY} offers {workers} events at a time; this version takes one at a time"
-                ));
-            }
-        }
+        // An empty value would turn a Managed Instance into something else without a word.
+        let concurrency = match environment.get_even_if_empty(MAX_CONCURRENCY) {
+            None => None,
+            Some(value) => Some(
+                value
+                    .parse()
+                    .map_err(|_| invalid(MAX_CONCURRENCY, value, "a whole number from 1 upward"))?,
+            ),
+        };
         let has_second_wall = settings
             .choice("ORLOP_SECOND_WALL", &[("on", true), ("off", false)])?
             .unwrap_or(false);
         let handler = handler(&process.arguments, environment);
         let task_root = PathBuf::from(environment.get(TASK_ROOT).unwrap_or("/var/task"));
-        let functions = functions::functions(&task_root, handler.as_deref(), environment, &settings, memory_mb)?;
+        let memory_bytes = guest_memory_bytes(memory_mb, concurrency);
+        let functions = functions::functions(&task_root, handler.as_deref(), environment, &settings, memory_bytes)?;
         Ok(Self {
+            concurrency,
             platform: Arc::new(platform(environment, &settings)?),
             second_wall: has_second_wall.then(|| needs(&task_root, &runtime_api, &functions, &settings)),
             functions,
@@ -183,8 +186,32 @@ impl Config {
                     .ok_or_else(|| invalid(handover::VARIABLE, value, "nothing; the variable is the runtime's own"))?,
             },
             runtime_api,
-            remarks,
         })
+    }
+
+    /// How guests are run.
+    pub fn execution(&self) -> Execution {
+        match self.concurrency {
+            None => Execution::Sequential,
+            Some(_) => Execution::Concurrent,
+        }
+    }
+
+    /// How many events are taken at a time.
+    pub fn pollers(&self) -> usize {
+        self.concurrency
+            .map_or(1, |count| usize::try_from(count.get()).unwrap_or(usize::MAX))
+    }
+}
+
+/// What one sandbox may have of the function's memory, in bytes: all but a reserve for the host; where several run at a time,
+/// its share of that, so that no guest can take the others' memory.
+fn guest_memory_bytes(memory_mb: u32, concurrency: Option<NonZeroU32>) -> u64 {
+    let memory = u64::from(memory_mb) << 20;
+    let for_guests = memory.saturating_sub(HOST_RESERVE_BYTES).max(memory / 2);
+    match concurrency {
+        None => for_guests,
+        Some(count) => (for_guests / u64::from(count.get())).max(LEAST_SHARE_BYTES.min(for_guests)),
     }
 }
 
@@ -206,6 +233,8 @@ pub fn telemetry(environment: &Environment) -> Result<telemetry::Config, InitErr
     Ok(telemetry::Config {
         format: match environment.get(LOG_FORMAT) {
             Some(format) if format.eq_ignore_ascii_case("json") => telemetry::Format::Json,
+            // Managed Instances know nothing else.
+            None if environment.get_even_if_empty(MAX_CONCURRENCY).is_some() => telemetry::Format::Json,
             Some(_) | None => telemetry::Format::Text,
         },
         level: environment
@@ -355,7 +384,7 @@ mod tests {
             complaint(&[(FUNCTION_MEMORY, "lots")]),
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE is \"lots\"; it must be a whole number of MiB, such as 512"
         );
-        for value in ["0", "many", "-1"] {
+        for value in ["0", "many", "-1", ""] {
             assert!(complaint(&[(MAX_CONCURRENCY, value)]).contains("from 1 upward"));
         }
         assert!(complaint(&[("ORLOP_TIMEOUT", "soon")]).contains("such as 2s"));
@@ -377,6 +406,17 @@ mod tests {
         assert_eq!(limit(FUNCTION_MEMORY, "128"), 64);
         assert_eq!(limit(FUNCTION_MEMORY, "1024"), 960);
         assert_eq!(limit("ORLOP_LIMIT_MEMORY", "96MiB"), 96);
+    }
+
+    #[test]
+    fn guests_that_run_at_a_time_share_the_functions_memory() {
+        let limit = |memory, concurrency| {
+            let config = config(&[(FUNCTION_MEMORY, memory), (MAX_CONCURRENCY, concurrency)]).unwrap();
+            config.functions.functions[0].limits.memory_bytes >> 20
+        };
+        assert_eq!(limit("2048", "1"), 1984);
+        assert_eq!(limit("2048", "8"), 248);
+        assert_eq!(limit("2048", "1000"), 32);
     }
 
     // Conformance statement 85.

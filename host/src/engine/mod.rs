@@ -3,6 +3,7 @@
 //! Both configurations start from the same features, because an artifact runs only in an engine that agrees with the one that
 //! compiled it.
 
+mod execution;
 mod features;
 mod target;
 
@@ -14,6 +15,7 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
+pub use execution::{Execution, Ticker};
 pub use features::Features;
 pub use target::{Cpu, Target};
 
@@ -22,13 +24,15 @@ use crate::sandbox::Limits;
 /// The engine's exact version. `Cargo.toml` pins it; a test compares the two.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
-/// How guests of this build are stopped: their code carries no checks, and the watchdog replaces the process.
-pub const KIND: &str = "sequential";
-
 /// Memory that a slot keeps between two guests, reset by copying instead of by faulting pages in, in bytes.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// The host's stack for one guest, in bytes. Compiled code gets [`Limits::stack_bytes`] of it, host calls the rest.
 const HOST_STACK_BYTES: usize = 1536 << 10;
+/// Address space that the linear memories of one pool may reserve, in bytes: a quarter of what a process has on x86-64. Only
+/// pools of hundreds of slots come near.
+const POOL_ADDRESS_SPACE_BYTES: u64 = 32 << 40;
+/// What one linear memory reserves of it, in bytes.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Frames that are captured at a trap. A panic alone puts a dozen of its own on top of the guest's.
 const BACKTRACE_FRAMES: usize = 48;
 
@@ -38,80 +42,98 @@ pub fn version() -> String {
     format!("wasmtime-{WASMTIME_VERSION}+orlop-{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The engines that guests run in: one for each set of features that a component needs, made when the first of them is
-/// loaded. Guests of different engines never meet.
+/// The engines that guests run in: one for each set of features and each kind of code that a component needs, made when the
+/// first of them is loaded. Guests of different engines never meet.
 ///
 /// Instances come from a pool that is made with the engine, which is what makes a fresh sandbox per event cheap. Where the
 /// address space is too small for the pool, they are allocated one by one.
 pub struct Engines {
     limits: Limits,
     slots: u32,
-    stock: OnceLock<Engine>,
-    asynchronous: OnceLock<Engine>,
+    execution: Execution,
+    /// By [`Self::index`].
+    engines: [OnceLock<Engine>; 4],
 }
 
 impl Engines {
-    /// Engines for sandboxes within those limits, `slots` of which may be alive at a time in each engine.
-    pub fn new(limits: Limits, slots: u32) -> Self {
+    /// Engines of a process that runs guests in that way, for sandboxes within those limits, `slots` of which may be alive at
+    /// a time in each engine.
+    pub fn new(limits: Limits, slots: u32, execution: Execution) -> Self {
         Self {
             limits,
             slots: slots.max(1),
-            stock: OnceLock::new(),
-            asynchronous: OnceLock::new(),
+            execution,
+            engines: [const { OnceLock::new() }; 4],
         }
     }
 
-    /// The engine with those features.
+    /// How the process runs its guests.
+    pub fn execution(&self) -> Execution {
+        self.execution
+    }
+
+    /// The engine with those features, for code of that kind.
     ///
     /// # Errors
     ///
     /// Of the engine, when the operating system refuses what it needs.
-    pub fn with(&self, features: Features) -> wasmtime::Result<&Engine> {
-        let cell = match features.component_model_async {
-            false => &self.stock,
-            true => &self.asynchronous,
-        };
+    pub fn with(&self, features: Features, code: Execution) -> wasmtime::Result<&Engine> {
+        let cell = &self.engines[Self::index(features, code)];
         if let Some(engine) = cell.get() {
             return Ok(engine);
         }
-        let engine = self.make(features)?;
+        let engine = self.make(features, code)?;
         Ok(cell.get_or_init(|| engine))
     }
 
-    fn make(&self, features: Features) -> wasmtime::Result<Engine> {
+    /// Those that there are.
+    pub fn all(&self) -> impl Iterator<Item = &Engine> {
+        self.engines.iter().filter_map(OnceLock::get)
+    }
+
+    fn index(features: Features, code: Execution) -> usize {
+        let execution = match code {
+            Execution::Sequential => 0,
+            Execution::Concurrent => 1,
+        };
+        2 * usize::from(features.component_model_async) + execution
+    }
+
+    fn make(&self, features: Features, code: Execution) -> wasmtime::Result<Engine> {
         let pooled = |config: &mut Config| {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&self.limits, self.slots)));
         };
-        match Engine::new(&running(&self.limits, features, pooled)?) {
+        match Engine::new(&running(&self.limits, features, code, pooled)?) {
             Ok(engine) => Ok(engine),
             Err(error) => {
                 debug!(
                     error = format!("{error:#}"),
                     "no address space for a pool of instances; allocating one by one"
                 );
-                Engine::new(&running(&self.limits, features, |_| {})?)
+                Engine::new(&running(&self.limits, features, code, |_| {})?)
             }
         }
     }
 }
 
-/// An engine that compiles for that processor, and runs nothing.
+/// An engine that compiles for that processor and that kind of execution, and runs nothing.
 ///
 /// # Errors
 ///
 /// Of the engine, if it was built without that processor.
 #[cfg(feature = "compiler")]
-pub fn for_compiling(cpu: Cpu, features: Features) -> wasmtime::Result<Engine> {
-    let mut config = base(features);
+pub fn for_compiling(cpu: Cpu, features: Features, code: Execution) -> wasmtime::Result<Engine> {
+    let mut config = base(features, code);
     target::configure(&mut config, cpu)?;
     Engine::new(&config)
 }
 
 /// What both kinds of engine agree on.
-fn base(features: Features) -> Config {
+fn base(features: Features, code: Execution) -> Config {
     let mut config = Config::new();
     features::configure(&mut config, features);
     config
+        .epoch_interruption(code == Execution::Concurrent)
         // Kept in artifacts that have it, and the same for all of them. Only the tool is built to parse debug information; on
         // Lambda, that of strangers stays unread.
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
@@ -120,8 +142,13 @@ fn base(features: Features) -> Config {
     config
 }
 
-fn running(limits: &Limits, features: Features, allocation: impl FnOnce(&mut Config)) -> wasmtime::Result<Config> {
-    let mut config = base(features);
+fn running(
+    limits: &Limits,
+    features: Features,
+    code: Execution,
+    allocation: impl FnOnce(&mut Config),
+) -> wasmtime::Result<Config> {
+    let mut config = base(features, code);
     config
         .max_wasm_stack(limits.stack_bytes)
         .async_stack_size(limits.stack_bytes.saturating_add(HOST_STACK_BYTES))
@@ -137,13 +164,14 @@ fn running(limits: &Limits, features: Features, allocation: impl FnOnce(&mut Con
 fn pool(limits: &Limits, slots: u32) -> PoolingAllocationConfig {
     let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX / slots);
     let total = |limit: usize| count(limit).saturating_mul(slots);
+    let affordable = u32::try_from(POOL_ADDRESS_SPACE_BYTES / MEMORY_RESERVATION_BYTES).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         .max_core_instances_per_component(count(limits.instances))
         .max_memories_per_component(count(limits.memories))
         .max_tables_per_component(count(limits.tables))
         .total_core_instances(total(limits.instances))
-        .total_memories(total(limits.memories))
+        .total_memories(total(limits.memories).min(affordable.max(slots)))
         .total_tables(total(limits.tables))
         .total_stacks(slots)
         .max_unused_warm_slots(slots)

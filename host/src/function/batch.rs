@@ -11,9 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::timeout_at;
 use tracing::{error, info, info_span, warn};
 
-use super::Recipe;
+use super::{Enforcement, Recipe};
 use crate::error::FunctionError;
 use crate::events::batch::{Batch, Progress, Tally, Undivided, record_outcome};
 use crate::handover::InterruptedBatch;
@@ -22,7 +23,6 @@ use crate::manifest::ResponseMode;
 use crate::runtime_api::{Answer, Responder};
 use crate::sandbox::Output;
 use crate::telemetry::Origin;
-use crate::watchdog::Watched;
 
 /// Less time than this is not worth going on for with a batch that was interrupted.
 const SHORTEST_REST: Duration = Duration::from_millis(100);
@@ -177,7 +177,7 @@ impl Recipe {
         at_a_time: usize,
         invocation: &Invocation,
         responder: &Responder,
-        watched: &Watched<'_>,
+        enforcement: Enforcement<'_>,
     ) -> Answer {
         let limit = NonZeroUsize::new(at_a_time).unwrap_or(NonZeroUsize::MIN);
         let context = &invocation.context;
@@ -195,14 +195,18 @@ impl Recipe {
             while let Some(index) = progress.start(&output) {
                 deadlines.begin(index, self.behaviour.timeout);
                 let output = std::mem::replace(&mut output, self.sandboxes.output());
+                let limit = match enforcement {
+                    Enforcement::Watchdog(_) => None,
+                    Enforcement::Timer => Some(deadlines.of(index)),
+                };
                 let record = async move {
-                    let succeeded = self.run_record(batch, index, context, responder, &output).await;
+                    let succeeded = self.run_record(batch, index, context, responder, &output, limit).await;
                     (index, succeeded)
                 };
                 let record: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(record);
                 running.push(record);
             }
-            watched.move_to(deadlines.next());
+            enforcement.move_to(deadlines.next());
             let Some((index, succeeded)) = running.next().await else {
                 break;
             };
@@ -210,7 +214,7 @@ impl Recipe {
             progress.finished(index, succeeded);
         }
         // Not before the last answer is in: an expired record must not be taken for one that is still under way.
-        watched.move_to(context.deadline.instant);
+        enforcement.move_to(context.deadline.instant);
         let (answer, tally) = progress.give_up();
         let Tally {
             succeeded,
@@ -231,6 +235,7 @@ impl Recipe {
         context: &Context,
         responder: &Responder,
         output: &Arc<Output>,
+        limit: Option<Instant>,
     ) -> bool {
         let identifier = batch.identifier(index);
         let event = batch.event(index);
@@ -238,12 +243,19 @@ impl Recipe {
             request_id: Some(context.request_id.clone()),
             tenant_id: context.tenant_id.clone(),
         });
+        let since = Instant::now();
         let outcome = async {
             let mut instance = self.start(output).await?;
             let call = self.call(&event, context, ResponseMode::Buffered, responder);
             instance.call(&call).await
         };
-        let outcome: Result<Answer, FunctionError> = outcome.await;
+        let outcome: Result<Answer, FunctionError> = match limit {
+            None => outcome.await,
+            Some(limit) => match timeout_at(limit.into(), outcome).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(super::overrun(since, Some(output))),
+            },
+        };
         output.flush();
         let failure = match outcome {
             Ok(Answer::Whole(answer)) => match record_outcome(&answer, identifier) {
@@ -269,6 +281,16 @@ impl Recipe {
     }
 }
 
+impl Enforcement<'_> {
+    /// Gives the watchdog, if there is one, another deadline; timers have theirs.
+    fn move_to(self, deadline: Instant) {
+        match self {
+            Self::Watchdog(watched) => watched.move_to(deadline),
+            Self::Timer => {}
+        }
+    }
+}
+
 /// When the records under way have to be done.
 struct Deadlines {
     event: Instant,
@@ -290,6 +312,12 @@ impl Deadlines {
 
     fn end(&mut self, index: usize) {
         self.records.retain(|(record, _)| *record != index);
+    }
+
+    /// When that record has to be done.
+    fn of(&self, index: usize) -> Instant {
+        let record = self.records.iter().find(|(record, _)| *record == index);
+        record.map_or(self.event, |(_, deadline)| *deadline)
     }
 
     fn next(&self) -> Instant {

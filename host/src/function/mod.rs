@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub use batch::SharedProgress;
 use bytes::Bytes;
+use tokio::time::timeout_at;
 use tracing::debug;
 
 use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
@@ -68,9 +69,18 @@ pub struct Behaviour {
     pub http: RequestSettings,
 }
 
+/// Who ends a call that does not end by itself.
+#[derive(Clone, Copy)]
+pub enum Enforcement<'a> {
+    /// The watchdog, by replacing the process: guests run one at a time.
+    Watchdog(&'a Watched<'a>),
+    /// A timer, by dropping the guest's sandbox: its code can be interrupted.
+    Timer,
+}
+
 /// What the user deployed: one component and how it is to be run.
 pub struct Function {
-    recipe: Recipe,
+    recipe: Arc<Recipe>,
     isolation: Isolation,
     output: Arc<Output>,
     slot: Slot,
@@ -123,14 +133,32 @@ impl Function {
         };
         Self {
             output: sandboxes.output(),
-            recipe: Recipe {
+            recipe: Arc::new(Recipe {
                 world,
                 sandboxes,
                 identity: Arc::clone(identity),
                 behaviour,
-            },
+            }),
             isolation,
             slot: Slot::Empty,
+        }
+    }
+
+    /// The same function for another poller: instances of its own, of the same component.
+    pub fn for_another_poller(&self) -> Self {
+        Self {
+            output: self.recipe.sandboxes.output(),
+            recipe: Arc::clone(&self.recipe),
+            isolation: self.isolation,
+            slot: Slot::Empty,
+        }
+    }
+
+    /// Gives up an instance that waits for its only event. One that is kept from event to event stays.
+    pub fn give_up_fresh(&mut self) {
+        match self.isolation {
+            Isolation::Event => self.slot = Slot::Empty,
+            Isolation::Environment | Isolation::Tenant => {}
         }
     }
 
@@ -191,7 +219,7 @@ impl Function {
         &mut self,
         invocation: &Invocation,
         responder: &Responder,
-        watched: &Watched<'_>,
+        enforcement: Enforcement<'_>,
     ) -> Result<Answer, FunctionError> {
         let Invocation {
             context,
@@ -204,9 +232,30 @@ impl Function {
         {
             let records = self
                 .recipe
-                .invoke_records(&batch, at_a_time, invocation, responder, watched);
+                .invoke_records(&batch, at_a_time, invocation, responder, enforcement);
             return Ok(records.await);
         }
+        let answer = match enforcement {
+            Enforcement::Watchdog(_) => self.call(event, context, responder).await,
+            Enforcement::Timer => {
+                let since = Instant::now();
+                let limit = context.deadline.sooner(self.recipe.behaviour.timeout);
+                match timeout_at(limit.into(), self.call(event, context, responder)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(overrun(since, Some(&self.output))),
+                }
+            }
+        };
+        match answer {
+            Ok(Answer::Whole(answer)) if answer.len() > MAX_RESPONSE_BYTES => Err(FunctionError::ResponseTooLarge {
+                bytes: Some(answer.len()),
+            }),
+            other => other,
+        }
+    }
+
+    /// Calls an instance with the whole event.
+    async fn call(&mut self, event: &Bytes, context: &Context, responder: &Responder) -> Result<Answer, FunctionError> {
         if self.isolation == Isolation::Tenant
             && matches!(&self.slot, Slot::Ready(_, Some(tenant)) if *tenant != context.tenant_id)
         {
@@ -237,12 +286,7 @@ impl Function {
             }
             Isolation::Event | Isolation::Environment | Isolation::Tenant => Slot::Spent(instance),
         };
-        match answer {
-            Ok(Answer::Whole(answer)) if answer.len() > MAX_RESPONSE_BYTES => Err(FunctionError::ResponseTooLarge {
-                bytes: Some(answer.len()),
-            }),
-            other => other,
-        }
+        answer
     }
 }
 

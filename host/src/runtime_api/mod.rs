@@ -10,6 +10,7 @@ mod transport;
 mod upload;
 mod wire;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,8 +79,20 @@ pub enum Error {
     Interrupted,
 }
 
+impl Error {
+    /// Whether Lambda itself has failed, and waits for the process to end (runtime contract §1.9). Where several events are
+    /// worked on at a time, any other error concerns one of them.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::NOT_FOUND,
+            Self::Transport { .. } | Self::EventLost(_) | Self::Unanswerable(_) | Self::Interrupted => false,
+        }
+    }
+}
+
 /// A client of the Runtime API, on one connection.
 pub struct Client {
+    is_one_of_several: bool,
     transport: Transport,
     endpoint: Arc<Endpoint>,
     policy: DeadlinePolicy,
@@ -119,6 +132,7 @@ impl Client {
             response_content_type,
         } = config;
         Self {
+            is_one_of_several: false,
             transport,
             endpoint: Arc::new(Endpoint {
                 address: address.clone(),
@@ -127,6 +141,14 @@ impl Client {
             }),
             policy: policy.clone(),
             max_event_bytes,
+        }
+    }
+
+    /// The same for one of several pollers: a refusal of this one's request says nothing of the others', so it is retried.
+    pub fn of_several(self) -> Self {
+        Self {
+            is_one_of_several: true,
+            ..self
         }
     }
 
@@ -174,7 +196,8 @@ impl Client {
                             continue;
                         }
                         // Our state and Lambda's have parted, or Lambda itself has failed: only an exit helps.
-                        StatusCode::FORBIDDEN | StatusCode::INTERNAL_SERVER_ERROR => return Err(failure),
+                        StatusCode::FORBIDDEN if !self.is_one_of_several => return Err(failure),
+                        StatusCode::INTERNAL_SERVER_ERROR => return Err(failure),
                         _ => failure,
                     }
                 }
@@ -191,7 +214,7 @@ impl Client {
             if since.elapsed() + pause > NEXT_PATIENCE {
                 return Err(failure);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -353,6 +376,13 @@ impl Client {
         };
         refusal_text(&body)
     }
+}
+
+/// Between half of the pause and all of it, so that pollers that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    // The standard library seeds each of these at random.
+    let random = RandomState::new().build_hasher().finish();
+    pause / 2 + pause.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64) / 2
 }
 
 fn refusal_text(body: &[u8]) -> String {

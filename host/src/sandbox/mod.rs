@@ -25,7 +25,7 @@ pub use stdio::Stdout;
 pub use tmp::Workspace;
 pub use wasi::State;
 
-use crate::engine::Features;
+use crate::engine::{Execution, Features};
 use crate::manifest::grants::Tmp;
 use crate::telemetry::Log;
 
@@ -54,6 +54,8 @@ pub enum Stdio {
 /// Makes the sandboxes of one function. Everything that they share is made once, in Init.
 pub struct Factory {
     engine: Engine,
+    execution: Execution,
+    code: Execution,
     limits: Limits,
     visible: Arc<Visible>,
     workspace: Arc<Workspace>,
@@ -62,9 +64,12 @@ pub struct Factory {
 }
 
 impl Factory {
-    /// A factory for guests of that engine.
+    /// A factory for guests of that engine, in a process that runs them in that way; their code is of that kind.
+    #[expect(clippy::too_many_arguments, reason = "what a sandbox is made of, each once")]
     pub fn new(
         engine: &Engine,
+        execution: Execution,
+        code: Execution,
         limits: &Limits,
         visible: Visible,
         outbound: Outbound,
@@ -73,6 +78,8 @@ impl Factory {
     ) -> Self {
         Self {
             engine: engine.clone(),
+            execution,
+            code,
             limits: limits.clone(),
             visible: Arc::new(visible),
             workspace: Arc::clone(workspace),
@@ -97,8 +104,17 @@ impl Factory {
 
     /// A fresh store: nothing of an earlier guest is in it. What its guest writes goes to `output`.
     pub fn store(&self, output: &Arc<Output>) -> Store<State> {
-        let state = State::new(&self.limits, &self.visible, &self.workspace, &self.outbound, output);
+        let state = State::new(self, output);
         let mut store = Store::new(&self.engine, state);
+        match (self.execution, self.code) {
+            (Execution::Concurrent, _) => {
+                store.set_epoch_deadline(1);
+                store.epoch_deadline_async_yield_and_update(1);
+            }
+            // Nothing ticks where the watchdog stops guests, so the checks never find anything.
+            (Execution::Sequential, Execution::Concurrent) => store.set_epoch_deadline(u64::MAX / 2),
+            (Execution::Sequential, Execution::Sequential) => {}
+        }
         store.limiter(State::limiter);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
         store.set_max_component_handles(self.limits.handles);

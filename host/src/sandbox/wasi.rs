@@ -14,12 +14,12 @@ use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, Was
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::http::Hooks;
-use super::limits::{Limiter, Limits};
-use super::outbound::Outbound;
+use super::limits::Limiter;
 use super::output::{Output, OutputEnd};
 use super::stdio::{Stdin, Stdout};
-use super::tmp::{GuestTmp, Workspace};
-use super::{Stdio, Visible};
+use super::tmp::GuestTmp;
+use super::{Factory, Stdio, Visible};
+use crate::engine::Execution;
 use crate::telemetry::Stream;
 
 /// What the headers of one request or response may take of the host's memory, in bytes: room for 2,000 short ones, of which
@@ -40,26 +40,35 @@ pub struct State {
     output: Arc<Output>,
     stdin: Stdin,
     stdout: Stdout,
+    may_block: bool,
     is_abandoned: bool,
 }
 
 impl State {
-    pub(super) fn new(
-        limits: &Limits,
-        visible: &Arc<Visible>,
-        workspace: &Arc<Workspace>,
-        outbound: &Arc<Outbound>,
-        output: &Arc<Output>,
-    ) -> Self {
+    pub(super) fn new(factory: &Factory, output: &Arc<Output>) -> Self {
+        let Factory {
+            engine: _,
+            execution,
+            code: _,
+            limits,
+            visible,
+            workspace,
+            outbound,
+            log: _,
+        } = factory;
         let end = |stream| OutputEnd {
             output: Arc::clone(output),
             stream,
         };
         let (stdin, stdout) = (Stdin::default(), Stdout::default());
-        // The builder's defaults are a closed stdin, no arguments, no variables, no preopens and no network. Host calls may
-        // block this thread: it serves one guest at a time, and the watchdog watches it from another one.
+        // Host calls may block a thread that serves one guest at a time, because the watchdog watches it from another one.
+        let may_block = match execution {
+            Execution::Sequential => true,
+            Execution::Concurrent => false,
+        };
+        // The builder's defaults are a closed stdin, no arguments, no variables, no preopens and no network.
         let mut wasi = WasiCtxBuilder::new();
-        wasi.allow_blocking_current_thread(true)
+        wasi.allow_blocking_current_thread(may_block)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -85,6 +94,7 @@ impl State {
             output: Arc::clone(output),
             stdin,
             stdout,
+            may_block,
             is_abandoned: false,
         }
     }
@@ -189,7 +199,8 @@ impl preopens::Host for State {
                 return Ok(Vec::new());
             }
         };
-        let directory = Dir::new(directory, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);
+        let (permissions, mode) = (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE);
+        let directory = Dir::new(directory, permissions, mode, self.may_block);
         let descriptor = self.table.push(Descriptor::Dir(directory))?;
         Ok(vec![(descriptor, "/tmp".to_owned())])
     }

@@ -1,10 +1,14 @@
 //! The host under the emulator as on a Managed Instance, where it shows a caller what it hides otherwise: headers, and an
 //! error in trailers (runtime contract §11.3).
 
+use std::time::{Duration, Instant};
+
 use orlop_tests::emulator::{Outcome, managed_instances_are_skipped};
 use orlop_tests::{Component, Emulator, TaskRoot, bootstrap, examples, guests, text};
 use serde_json::{Value, json};
 
+/// How many events it takes at a time.
+const CONCURRENCY: usize = 4;
 /// The mode of the answer, in an answer that is no error.
 const MODE: &str = "Lambda-Runtime-Function-Response-Mode";
 
@@ -20,9 +24,9 @@ impl Managed {
         if managed_instances_are_skipped() {
             return None;
         }
-        let task_root = TaskRoot::new().with_compiled(guest);
+        let task_root = TaskRoot::new().with_concurrent(guest);
         let emulator = Emulator::of(bootstrap())
-            .managed_instance(&task_root)
+            .managed_instance(&task_root, CONCURRENCY)
             .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "20");
         let emulator = variables
             .iter()
@@ -85,6 +89,35 @@ fn a_caller_sees_the_type_of_a_function_error_and_the_next_event_succeeds() {
     );
     let next = managed.outcome("{}");
     assert_eq!((next.header("Error-Type"), json(&next)), (None, Value::Null));
+    managed.assert_is_the_same_process();
+}
+
+// Statement 69.
+#[test]
+fn events_run_at_a_time() {
+    let Some(managed) = Managed::start(guests::SLEEP, &[]) else {
+        return;
+    };
+    managed.outcome("1");
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..CONCURRENCY)
+            .map(|index| 1000 + index)
+            .map(|wish| {
+                (
+                    wish,
+                    scope.spawn({
+                        let managed = &managed;
+                        move || managed.outcome(wish.to_string())
+                    }),
+                )
+            })
+            .collect();
+        for (wish, call) in calls {
+            assert_eq!(json(&call.join().unwrap()), wish);
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_millis(3000), "{:?}", begun.elapsed());
     managed.assert_is_the_same_process();
 }
 
