@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Pages, and how many tests each names at least.
 const PAGES: [(&str, usize); 2] = [("ARCHITECTURE.md", 60), ("SECURITY.md", 30)];
-/// How a unit test's name begins.
-const OF_THE_HOST: &str = "orlop-host: ";
+/// How a unit test's name begins, and the folder of its crate.
+const CRATES: [(&str, &str); 2] = [("orlop-host: ", "host"), ("orlop-local: ", "local")];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -27,17 +27,20 @@ fn source(folder: &str, module: &str) -> Option<String> {
 
 /// Whether the test is there; `None` if it is no test that is named, but other code.
 fn is_there(name: &str) -> Option<bool> {
-    let (folders, name): (&[&str], _) = match name.strip_prefix(OF_THE_HOST) {
-        Some(file) if file.contains('/') => return Some(root().join("host").join(file).is_file()),
-        Some(name) => (&["host/src"], name),
-        None => (&["tests/it", "tests"], name),
+    let of_a_crate = CRATES
+        .iter()
+        .find_map(|(prefix, folder)| Some((name.strip_prefix(prefix)?, *folder)));
+    let (folders, name) = match of_a_crate {
+        Some((file, folder)) if file.contains('/') => return Some(root().join(folder).join(file).is_file()),
+        Some((name, folder)) => (vec![format!("{folder}/src")], name),
+        None => (vec!["tests/it".to_owned(), "tests".to_owned()], name),
     };
     let (module, test) = name.rsplit_once("::")?;
     let module = module.replace("::", "/");
     let source = folders.iter().find_map(|folder| source(folder, &module));
     match (source, test) {
         // A test's name is a sentence. What is none of ours stands in another crate.
-        (None, _) => (test.matches('_').count() > 3 && folders.contains(&"tests")).then_some(false),
+        (None, _) => (test.matches('_').count() > 3 && of_a_crate.is_none()).then_some(false),
         (Some(_), "*") => Some(true),
         (Some(source), _) => (test.matches('_').count() > 3).then(|| source.contains(&format!("fn {test}("))),
     }
