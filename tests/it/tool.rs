@@ -255,6 +255,31 @@ fn inspect_says_what_a_component_is_and_what_it_is_denied() {
 }
 
 #[test]
+fn inspect_says_what_an_orlop_toml_means_and_where_it_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(guests::ECHO.path(), folder.path().join("echo.wasm")).unwrap();
+    let file = folder.path().join("orlop.toml");
+    let manifest = "[functions.echo]\ngrants = { tmp = \"shared\", outbound = [\"https://api.example.com\"] }\n\
+                    batch = \"record\"\n[[routes]]\npath = \"/orders/{id}\"\nfunction = \"echo\"\n";
+    fs::write(&file, manifest).unwrap();
+    let text = stdout(&run(&["inspect", path(folder.path())], ""));
+    for expected in [
+        "function echo",
+        "component           echo.wasm",
+        "batches are         record by record",
+        "may call            https://api.example.com",
+        "/tmp                the environment's own",
+        "1. path = \"/orders/{id}\" -> echo",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    fs::write(&file, "[functions.echo]\ntmp = \"shared\"\n").unwrap();
+    let (error, help) = mistake(&["inspect", path(folder.path())]);
+    assert!(error.contains("line 2: functions.echo.tmp is no key"), "{error}");
+    assert!(help.contains("orlop.toml"), "{help}");
+}
+
+#[test]
 fn inspect_says_for_which_processor_and_engine_an_artifact_is_and_whether_it_runs_here() {
     let ours = stdout(&run(&["inspect", path(&compile(examples::HELLO))], ""));
     let other = match cfg!(target_arch = "x86_64") {

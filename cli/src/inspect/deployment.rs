@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use orlop_host::artifact::{self, Bounds};
 use orlop_host::config::{FunctionConfig, Functions};
 use orlop_host::function::Batching;
-use orlop_host::manifest::grants::AwsGrant;
+use orlop_host::manifest::grants::{AwsGrant, Tmp};
 use orlop_host::manifest::{FILE_NAME, Grants};
 
 use super::component;
@@ -127,8 +127,10 @@ fn grant_rows(grants: &Grants) -> Vec<(&'static str, String)> {
     );
     rows.extend(aws.iter().map(|grant| ("signed by the host", describe_aws(grant))));
     rows.extend(environment.iter().map(|name| ("may read", name.as_str().to_owned())));
-    if tmp.is_some() {
-        rows.push(("/tmp", format!("{tmp:?}").to_lowercase()));
+    match tmp {
+        Some(Tmp::Shared) => rows.push(("/tmp", "the environment's own".to_owned())),
+        Some(Tmp::Private) => rows.push(("/tmp", "private".to_owned())),
+        None => {}
     }
     if rows.is_empty() {
         rows.push(("grants", "none: no network, no credentials, a private /tmp".to_owned()));
