@@ -12,6 +12,7 @@ pub mod examples;
 pub mod fake_runtime_api;
 pub mod foreign;
 pub mod guests;
+pub mod handwritten;
 pub mod host;
 pub mod http_server;
 pub mod image;
