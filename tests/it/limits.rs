@@ -1,7 +1,7 @@
 //! Every limit of a sandbox: at it, beyond it, and raised.
 
-use orlop_tests::guests;
-use serde_json::json;
+use orlop_tests::{Event, FakeRuntimeApi, TaskRoot, guests, handwritten};
+use serde_json::{Value, json};
 
 use crate::{Served, text};
 
@@ -152,4 +152,164 @@ fn tables_that_grow_without_end_are_refused_and_the_guest_goes_on() {
     // Its start function did not trap, so that the handler's type is what is left to complain of.
     assert!(text(&report, "errorMessage").contains("another type"), "{report}");
     host.wait_for_exit(crate::END);
+}
+
+/// Serves a component of a core module in text.
+fn served(component: &[u8], variables: &[(&str, &str)]) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("handwritten.wasm");
+    std::fs::write(&path, component).unwrap();
+    let task_root = TaskRoot::new().with_compiled(&path);
+    Served::in_task_root(FakeRuntimeApi::start(), task_root, None, variables)
+}
+
+#[test]
+fn memory_may_be_used_to_the_last_byte_and_not_beyond() {
+    // Two pages to begin with, and one more by each event.
+    let component = handwritten::handler(
+        "",
+        "(if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then (unreachable))) (call $answer)",
+    );
+    for (limit, expected) in [
+        ("196607", Some("Runtime.OutOfMemory")),
+        ("196608", None),
+        ("196609", None),
+    ] {
+        let served = served(&component, &[("ORLOP_LIMIT_MEMORY", limit)]);
+        let answer = served.ask(Event::new("a", "1"));
+        let error_type = answer.is_error.then(|| answer.error_type_header.clone().unwrap());
+        assert_eq!(error_type.as_deref(), expected, "{limit}: {}", answer.text());
+    }
+    let served = served(&component, &[("ORLOP_LIMIT_MEMORY", "131071")]);
+    let report = served.lambda.wait_for_init_error().json();
+    assert_eq!(text(&report, "errorType"), "Runtime.OutOfMemory", "{report}");
+}
+
+#[test]
+fn a_guest_that_copes_with_a_refusal_and_fails_of_something_else_is_told_so() {
+    let served = Served::new(guests::HOSTILE);
+    let report = served.failure("a", r#"{"does":"grow-then-panic"}"#);
+    assert_eq!(text(&report, "errorType"), "Runtime.GuestTrap", "{report}");
+    let report = served.failure("b", r#"{"does":"grow","aborts":true}"#);
+    assert_eq!(text(&report, "errorType"), "Runtime.OutOfMemory", "{report}");
+}
+
+#[test]
+fn data_per_call_is_limited_to_the_byte() {
+    let served = Served::with_env(guests::BIG, &[("ORLOP_LIMIT_HOST_CALL_DATA", "100000")]);
+    for (bytes, is_within) in [(99_999, true), (100_000, true), (100_001, false)] {
+        let answer = served.ask(Event::new(format!("{bytes}"), bytes.to_string()));
+        assert_eq!(!answer.is_error, is_within, "{bytes}: {:.200}", answer.text());
+        if !is_within {
+            assert_eq!(answer.json()["errorType"], "Function.ResponseTooLarge");
+        }
+    }
+    // Other calls than the answer name the setting.
+    let served = Served::with_env(guests::HOSTILE, &[("ORLOP_LIMIT_HOST_CALL_DATA", "100000")]);
+    assert_eq!(
+        served.answer("short", r#"{"does":"long-path","bytes":90000}"#),
+        "InvalidFilename"
+    );
+    let report = served.failure("long", r#"{"does":"long-path","bytes":100001}"#);
+    assert_eq!(text(&report, "errorType"), "Runtime.LimitExceeded", "{report}");
+    assert!(
+        text(&report, "errorMessage").contains("ORLOP_LIMIT_HOST_CALL_DATA"),
+        "{report}"
+    );
+}
+
+#[test]
+fn one_more_resource_is_one_more_file() {
+    let most = |limit: usize| {
+        let served = Served::with_env(guests::HANDLES, &[("ORLOP_LIMIT_RESOURCES", &*limit.to_string())]);
+        let is_too_many = |wanted: &usize| served.ask(Event::new(format!("{wanted}"), wanted.to_string())).is_error;
+        (0..=limit).rev().find(|wanted| !is_too_many(wanted)).unwrap()
+    };
+    let (fewer, more) = (most(30), most(31));
+    assert!((20..30).contains(&fewer), "{fewer}");
+    assert_eq!(more, fewer + 1);
+}
+
+#[test]
+fn output_is_kept_to_the_byte() {
+    for (bytes, is_cut) in [(99, false), (100, false), (101, true)] {
+        let served = Served::with_env(guests::PRINT, &[("ORLOP_LIMIT_OUTPUT", "100")]);
+        let outputs = json!([{ "stream": "stdout", "text": "x".repeat(bytes) }]);
+        served.answer("a", outputs.to_string());
+        served.host.wait_for_log(|line| line.contains("xxx"));
+        served.answer("b", "[]");
+        let log = served.host.log();
+        let kept = log
+            .iter()
+            .find_map(|line| Some(line.split_once("stdout\t")?.1.len()))
+            .unwrap();
+        assert_eq!(kept, bytes.min(100), "{log:?}");
+        assert_eq!(
+            log.iter().any(|line| line.contains("ORLOP_LIMIT_OUTPUT")),
+            is_cut,
+            "{log:?}"
+        );
+    }
+}
+
+fn write(path: &str, bytes: usize) -> Value {
+    json!({ "verb": "write", "path": path, "data": "x".repeat(bytes) })
+}
+
+fn run(served: &Served, id: &str, operations: &Value) -> Vec<Value> {
+    served.answer(id, operations.to_string()).as_array().unwrap().clone()
+}
+
+#[test]
+fn files_are_limited_to_the_byte_and_what_is_removed_can_be_used_again() {
+    let served = Served::with_env(guests::FILES, &[("ORLOP_LIMIT_TMP", "1000")]);
+    for (bytes, is_within) in [(999, true), (1000, true), (1001, false)] {
+        let results = run(&served, &format!("{bytes}"), &json!([write("/tmp/a", bytes)]));
+        assert_eq!(results[0].get("error").is_none(), is_within, "{bytes}: {results:?}");
+    }
+    let operations = json!([
+        write("/tmp/a", 600),
+        write("/tmp/b", 400),
+        { "verb": "append", "path": "/tmp/b", "data": "x" },
+        { "verb": "remove", "path": "/tmp/a" },
+        { "verb": "append", "path": "/tmp/b", "data": "x" },
+        write("/tmp/b", 1000),
+        write("/tmp/c", 1),
+        { "verb": "size", "path": "/tmp/b" },
+    ]);
+    let results = run(&served, "both", &operations);
+    let failed = results.iter().map(|result| result.get("error").is_some());
+    let expected = [false, false, true, false, false, false, true, false];
+    assert_eq!(failed.collect::<Vec<_>>(), expected, "{results:?}");
+    assert_eq!(results[7], 1000);
+    let served = Served::with_env(guests::FILES, &[("ORLOP_LIMIT_TMP", "2000")]);
+    assert_eq!(run(&served, "raised", &json!([write("/tmp/a", 1001)])), [Value::Null]);
+}
+
+#[test]
+fn entries_are_limited_and_what_is_removed_can_be_used_again() {
+    let served = Served::with_env(guests::FILES, &[("ORLOP_LIMIT_TMP_ENTRIES", "3")]);
+    let full = json!({ "error": "StorageFull" });
+    let operations = json!([
+        write("/tmp/a", 1),
+        { "verb": "make-directory", "path": "/tmp/d" },
+        { "verb": "symlink", "target": "a", "path": "/tmp/l" },
+        write("/tmp/b", 1),
+        { "verb": "make-directory", "path": "/tmp/e" },
+        { "verb": "hard-link", "target": "/tmp/a", "path": "/tmp/h" },
+        { "verb": "symlink", "target": "a", "path": "/tmp/m" },
+        write("/tmp/a", 2),
+        { "verb": "rename", "path": "/tmp/a", "to": "/tmp/d/a" },
+        { "verb": "remove", "path": "/tmp/l" },
+        write("/tmp/b", 1),
+        write("/tmp/c", 1),
+    ]);
+    let results = run(&served, "a", &operations);
+    let done = &Value::Null;
+    let expected = [
+        done, done, done, &full, &full, &full, &full, done, done, done, done, &full,
+    ];
+    assert_eq!(results.iter().collect::<Vec<_>>(), expected);
+    let served = Served::with_env(guests::FILES, &[("ORLOP_LIMIT_TMP_ENTRIES", "4")]);
+    assert!(!run(&served, "raised", &operations).contains(&json!({ "error": "NotFound" })));
 }

@@ -301,6 +301,8 @@ fn limits(settings: &Settings<'_>, entry: &manifest::LimitSettings, memory_bytes
         host_call_data,
         random,
         output,
+        tmp,
+        tmp_entries,
     } = entry;
     let count = |name, entry: &Option<manifest::Count>, default| {
         settings.count(name, entry.map_or(default, manifest::Count::get))
@@ -324,6 +326,8 @@ fn limits(settings: &Settings<'_>, entry: &manifest::LimitSettings, memory_bytes
         host_call_bytes: size_usize("ORLOP_LIMIT_HOST_CALL_DATA", host_call_data, defaults.host_call_bytes)?,
         random_bytes: size("ORLOP_LIMIT_RANDOM", random, defaults.random_bytes)?,
         output_bytes: size("ORLOP_LIMIT_OUTPUT", output, defaults.output_bytes)?,
+        tmp_bytes: size("ORLOP_LIMIT_TMP", tmp, defaults.tmp_bytes)?,
+        tmp_entries: count("ORLOP_LIMIT_TMP_ENTRIES", tmp_entries, defaults.tmp_entries)?,
     })
 }
 

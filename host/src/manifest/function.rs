@@ -108,6 +108,10 @@ pub struct LimitSettings {
     pub random: Option<Size>,
     /// Output to stdout and stderr per event; the rest is cut off with a notice.
     pub output: Option<Size>,
+    /// Files in the guest's own `/tmp`, the sum of their sizes.
+    pub tmp: Option<Size>,
+    /// Files, directories and links in the guest's own `/tmp`.
+    pub tmp_entries: Option<Count>,
 }
 
 /// How long an instance lives.

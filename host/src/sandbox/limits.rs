@@ -1,6 +1,10 @@
 //! What one sandbox may use, summed over all of its memories and tables, and what it did use.
 
+use std::sync::Arc;
+
 use wasmtime::{Error, ResourceLimiter, Result};
+
+use super::Output;
 
 /// The limits of one sandbox. The defaults are for a guest that the host does not trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub struct Limits {
     pub random_bytes: u64,
     /// Output to stdout and stderr per event, in bytes; the rest is cut off with a notice.
     pub output_bytes: u64,
+    /// Files in the guest's own `/tmp`: the sum of their sizes, in bytes.
+    pub tmp_bytes: u64,
+    /// Files, directories and links in the guest's own `/tmp`.
+    pub tmp_entries: usize,
 }
 
 impl Limits {
@@ -44,6 +52,8 @@ impl Limits {
             host_call_bytes: self.host_call_bytes.max(other.host_call_bytes),
             random_bytes: self.random_bytes.max(other.random_bytes),
             output_bytes: self.output_bytes.max(other.output_bytes),
+            tmp_bytes: self.tmp_bytes.max(other.tmp_bytes),
+            tmp_entries: self.tmp_entries.max(other.tmp_entries),
         }
     }
 }
@@ -59,9 +69,14 @@ impl Default for Limits {
             stack_bytes: 512 << 10,
             handles: 1000,
             resources: 256,
-            host_call_bytes: 8 << 20,
+            // The largest answer twice over: whoever gives a larger one, or fails with many words, is to learn so.
+            host_call_bytes: 12 << 20,
             random_bytes: 64 << 10,
             output_bytes: 1 << 20,
+            // What Lambda gives a function that asks for nothing else.
+            tmp_bytes: 512 << 20,
+            // As many as can be removed before the next event without anybody noticing.
+            tmp_entries: 10_000,
         }
     }
 }
@@ -70,13 +85,20 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limits: Limits,
+    output: Arc<Output>,
     memory_bytes: u64,
     peak_memory_bytes: u64,
     table_entries: usize,
     /// What was asked for by the request under way, to be given back should it fail.
     pending: Pending,
-    refused_memory: bool,
+    refused_memory: Option<Refusal>,
     refused_table: bool,
+}
+
+/// What the guest had written when it was last refused memory.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    written_lines: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,21 +109,26 @@ enum Pending {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, output: &Arc<Output>) -> Self {
         Self {
             limits: limits.clone(),
+            output: Arc::clone(output),
             memory_bytes: 0,
             peak_memory_bytes: 0,
             table_entries: 0,
             pending: Pending::None,
-            refused_memory: false,
+            refused_memory: None,
             refused_table: false,
         }
     }
 
-    /// The limit that was hit, if the guest asked for more memory than it may have.
+    /// The limit that was hit, if the guest asked for more memory than it may have, and did not go on without: since then it
+    /// has got none, and if it has written anything, it was about memory.
     pub(super) fn refused_memory(&self) -> Option<u64> {
-        self.refused_memory.then_some(self.limits.memory_bytes)
+        let Refusal { written_lines } = self.refused_memory?;
+        let words = self.output.words_since(written_lines).to_lowercase();
+        let is_about_memory = words.is_empty() || ["memory", "alloc", "oom"].iter().any(|word| words.contains(word));
+        is_about_memory.then_some(self.limits.memory_bytes)
     }
 
     /// The limit that was hit, if the guest asked for more table entries than it may have.
@@ -111,7 +138,7 @@ impl Limiter {
 
     /// Forgets refusals of an earlier event.
     pub(super) fn begin(&mut self) {
-        self.refused_memory = false;
+        self.refused_memory = None;
         self.refused_table = false;
     }
 
@@ -134,12 +161,15 @@ impl ResourceLimiter for Limiter {
         self.pending = Pending::None;
         let growth = desired.saturating_sub(current) as u64;
         if self.memory_bytes.saturating_add(growth) > self.limits.memory_bytes {
-            self.refused_memory = true;
+            self.refused_memory = Some(Refusal {
+                written_lines: self.output.written_lines(),
+            });
             return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
+        self.refused_memory = None;
         self.memory_bytes += growth;
         self.peak_memory_bytes = self.peak_memory_bytes.max(self.memory_bytes);
         self.pending = Pending::Memory(growth);
@@ -189,11 +219,22 @@ mod tests {
     use super::*;
 
     fn limiter(memory_bytes: u64) -> Limiter {
-        Limiter::new(&Limits {
+        let limits = Limits {
             memory_bytes,
             table_entries: 10,
             ..Limits::default()
-        })
+        };
+        let log = crate::telemetry::Log::new(&crate::telemetry::Config::FALLBACK);
+        Limiter::new(&limits, &Arc::new(Output::new(log, 0)))
+    }
+
+    #[test]
+    fn a_guest_that_got_less_after_a_refusal_has_coped() {
+        let mut limiter = limiter(100);
+        assert!(!limiter.memory_growing(0, 101, None).unwrap());
+        assert_eq!(limiter.refused_memory(), Some(100));
+        assert!(limiter.memory_growing(0, 50, None).unwrap());
+        assert_eq!(limiter.refused_memory(), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{WasiView, p2, p3};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
+use super::files::HasFiles;
 use super::wasi::State;
 use crate::engine::Features;
 
@@ -75,8 +76,8 @@ macro_rules! interfaces {
     (@options $interface:ident) => { &$interface::LinkOptions::default() };
 }
 
-/// Two of them are our own: an environment that changes from event to event while a sandbox waits for its event, and a `/tmp`
-/// that costs nothing until it is asked for.
+/// Three of them are our own: an environment that changes from event to event while a sandbox waits for its event, a `/tmp` that
+/// costs nothing until it is asked for, and files within its limits.
 const WASI_0_2: &[(&str, Link)] = interfaces! {
     "wasi:cli/environment@0.2": p2::bindings::cli::environment, HasSelf<State>, |state| state;
     "wasi:cli/exit@0.2": p2::bindings::cli::exit, WasiCli, State::cli;
@@ -91,7 +92,7 @@ const WASI_0_2: &[(&str, Link)] = interfaces! {
     "wasi:clocks/monotonic-clock@0.2": p2::bindings::clocks::monotonic_clock, WasiClocks, State::clocks;
     "wasi:clocks/wall-clock@0.2": p2::bindings::clocks::wall_clock, WasiClocks, State::clocks;
     "wasi:filesystem/preopens@0.2": p2::bindings::filesystem::preopens, HasSelf<State>, |state| state;
-    "wasi:filesystem/types@0.2": p2::bindings::filesystem::types, WasiFilesystem, State::filesystem;
+    "wasi:filesystem/types@0.2": p2::bindings::filesystem::types, HasFiles, State::files;
     "wasi:http/outgoing-handler@0.2": wasmtime_wasi_http::p2::bindings::http::outgoing_handler, WasiHttp, State::http;
     "wasi:http/types@0.2": wasmtime_wasi_http::p2::bindings::http::types, WasiHttp, State::http, options;
     "wasi:io/error@0.2": p2::bindings::io::error, Io, table;

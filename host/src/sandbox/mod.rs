@@ -2,8 +2,9 @@
 //!
 //! Only this module makes stores, so a limit that is set here is set everywhere. What the guest may see is in [`wasi`], what
 //! of it a component is linked with in [`linking`], what it may use in [`limits`], what it prints in [`output`], what a program
-//! reads and answers in [`stdio`], its `/tmp` in [`tmp`], and what may leave over HTTP in [`outbound`].
+//! reads and answers in [`stdio`], its `/tmp` in [`tmp`], [`files`] and [`usage`], and what may leave over HTTP in [`outbound`].
 
+mod files;
 mod http;
 mod limits;
 mod linking;
@@ -11,6 +12,7 @@ pub mod outbound;
 mod output;
 mod stdio;
 mod tmp;
+mod usage;
 mod wasi;
 
 use std::sync::Arc;

@@ -37,6 +37,8 @@ struct Lines {
     stderr: Vec<u8>,
     /// The end of stderr, which is where a panic says why.
     last: VecDeque<String>,
+    /// The number of lines on stderr so far.
+    written_lines: u64,
     written_bytes: u64,
 }
 
@@ -79,6 +81,20 @@ impl Output {
             .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE=1`"))
             .collect();
         words.join(" | ")
+    }
+
+    /// How many lines the guest has written to stderr.
+    pub(super) fn written_lines(&self) -> u64 {
+        self.lines().written_lines
+    }
+
+    /// What it wrote to stderr after the first `written_lines`, as far as it is kept.
+    pub(super) fn words_since(&self, written_lines: u64) -> String {
+        let lines = self.lines();
+        let count = usize::try_from(lines.written_lines.saturating_sub(written_lines)).unwrap_or(usize::MAX);
+        let skipped = lines.last.len().saturating_sub(count);
+        let words: Vec<&str> = lines.last.iter().skip(skipped).map(String::as_str).collect();
+        words.join(" ")
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
@@ -136,6 +152,7 @@ impl Lines {
         let line = std::mem::take(self.partial(stream));
         log.guest_line(stream, &self.origin, &line);
         if stream == Stream::Stderr {
+            self.written_lines += 1;
             if self.last.len() == LAST_LINES {
                 self.last.pop_front();
             }

@@ -16,6 +16,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, st
 use rustix::io::Errno;
 use tracing::{debug, error, warn};
 
+use super::Limits;
+use super::usage::TmpUsage;
 use crate::manifest::grants::Tmp;
 
 /// The names of all workspaces begin so.
@@ -80,7 +82,7 @@ impl Workspace {
 
     fn remove(&self, private: Private) {
         let Some(Place { root, .. }) = self.place() else { return };
-        if let Err(error) = root.remove_dir_all(&private.name) {
+        if let Err(error) = remove_all(root, &private.name) {
             error!(
                 directory = private.name,
                 error = &error as &dyn std::error::Error,
@@ -156,7 +158,7 @@ fn remove_abandoned(parent: &Dir) -> io::Result<()> {
         }
         // What is no directory, is in use, or belongs to another user, stays.
         let Ok(Some(_lock)) = lock(parent, &name) else { continue };
-        if let Err(error) = parent.remove_dir_all(&name) {
+        if let Err(error) = remove_all(parent, &name.to_string_lossy()) {
             debug!(
                 error = &error as &dyn std::error::Error,
                 "cannot remove the files of an earlier process"
@@ -166,11 +168,51 @@ fn remove_abandoned(parent: &Dir) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the directory `name` of `parent` with all that is in it.
+///
+/// A guest can nest directories deeper than the process has descriptors or stack. So what lies below is not descended into: it
+/// is moved up beside `name`, under a name that begins so, and taken in turn.
+fn remove_all(parent: &Dir, name: &str) -> io::Result<()> {
+    let mut count = 0_u64;
+    let mut pending = vec![name.to_owned()];
+    while let Some(next) = pending.pop() {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = match openat(parent, &*next, flags, Mode::empty()) {
+            Ok(directory) => Dir::from_std_file(directory.into()),
+            // Another process takes it for abandoned, too.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        // While entries go, a listing may miss some.
+        loop {
+            let mut is_empty = true;
+            for entry in directory.entries()? {
+                let entry = entry?;
+                is_empty = false;
+                let entry_name = entry.file_name();
+                if !entry.file_type()?.is_dir() {
+                    directory.remove_file(entry_name)?;
+                } else if directory.remove_dir(&entry_name).is_err() {
+                    let moved = format!("{name}.{count}");
+                    count += 1;
+                    directory.rename(entry_name, parent, &moved)?;
+                    pending.push(moved);
+                }
+            }
+            if is_empty {
+                break;
+            }
+        }
+        parent.remove_dir(&next)?;
+    }
+    Ok(())
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Some(Some(Place { parent, name, .. })) = self.place.get() {
             // At the end of the process; what stays is removed by the next one.
-            let _ = parent.remove_dir_all(name);
+            let _ = remove_all(parent, name);
         }
     }
 }
@@ -184,16 +226,25 @@ struct Private {
 pub(super) struct GuestTmp {
     workspace: Arc<Workspace>,
     tmp: Tmp,
+    limits: Limits,
     private: Option<Private>,
+    usage: TmpUsage,
 }
 
 impl GuestTmp {
-    pub(super) fn new(workspace: &Arc<Workspace>, tmp: Tmp) -> Self {
+    pub(super) fn new(workspace: &Arc<Workspace>, tmp: Tmp, limits: &Limits) -> Self {
         Self {
             workspace: Arc::clone(workspace),
             tmp,
+            limits: limits.clone(),
             private: None,
+            usage: TmpUsage::default(),
         }
+    }
+
+    /// What is used of the directory. Nobody counts in one that belongs to all.
+    pub(super) fn usage(&self) -> &TmpUsage {
+        &self.usage
     }
 
     /// A handle to the directory, which is made now if it is the first one asked for. `None` without a writable `/tmp`.
@@ -206,6 +257,9 @@ impl GuestTmp {
         }
         if self.private.is_none() {
             self.private = self.workspace.directory()?;
+            if let Some(private) = &self.private {
+                self.usage = TmpUsage::of(private.directory.try_clone()?, &self.limits);
+            }
         }
         let Some(private) = &self.private else { return Ok(None) };
         private
@@ -220,5 +274,34 @@ impl Drop for GuestTmp {
         if let Some(private) = self.private.take() {
             self.workspace.remove(private);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_deeper_than_there_are_descriptors_is_removed_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        parent.create_dir("outside").unwrap();
+        parent.write("outside/canary", "").unwrap();
+        parent.create_dir("deep").unwrap();
+        // From the inside out, as paths have a longest length.
+        parent.create_dir("inner").unwrap();
+        parent.symlink("../../outside", "inner/link").unwrap();
+        for depth in 0..3000 {
+            let outer = format!("outer-{depth}");
+            parent.create_dir(&outer).unwrap();
+            parent.rename("inner", &parent, format!("{outer}/inner")).unwrap();
+            parent.write(format!("{outer}/file"), "").unwrap();
+            parent.rename(outer, &parent, "inner").unwrap();
+        }
+        parent.rename("inner", &parent, "deep/inner").unwrap();
+        remove_all(&parent, "deep").unwrap();
+        let left = parent.entries().unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["outside"]);
+        assert!(parent.exists("outside/canary"));
     }
 }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tracing::error;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
-use wasmtime_wasi::filesystem::{Descriptor, Dir};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView, p3};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::files::Files;
 use super::http::Hooks;
 use super::limits::Limiter;
 use super::output::{Output, OutputEnd};
@@ -87,10 +88,10 @@ impl State {
             http,
             hooks: Hooks::new(outbound),
             table,
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(limits, output),
             visible: Arc::clone(visible),
             event_variables: Vec::new(),
-            tmp: GuestTmp::new(workspace, visible.tmp),
+            tmp: GuestTmp::new(workspace, visible.tmp, limits),
             output: Arc::clone(output),
             stdin,
             stdout,
@@ -132,9 +133,17 @@ impl State {
         &self.output
     }
 
-    /// The memory limit in bytes, if the guest ran into it.
+    /// The memory limit in bytes, if the guest ran into it and, as far as can be told, could not go on.
     pub fn refused_memory(&self) -> Option<u64> {
         self.limiter.refused_memory()
+    }
+
+    pub(super) fn files(&mut self) -> Files<'_> {
+        let usage = self.tmp.usage().clone();
+        Files {
+            wasi: self.filesystem(),
+            usage,
+        }
     }
 
     /// The limit of table entries, if the guest ran into it.

@@ -7,7 +7,7 @@ use wasmtime::{Result, Store};
 use super::Call;
 use super::bindings::function::orlop::function::types;
 use super::bindings::function::{Function, FunctionIndices};
-use super::outcome::classify;
+use super::outcome::classify_answer;
 use crate::error::FunctionError;
 use crate::sandbox::State;
 
@@ -66,7 +66,7 @@ impl Guest {
                 message,
                 stack_trace,
             }),
-            Err(error) => Err(classify(&error, store)),
+            Err(error) => Err(classify_answer(&error, store)),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::FunctionError;
 use crate::sandbox::State;
 
 /// Parts of engine messages for conditions that have no type of their own. The tests of each limit notice a change.
+const ALLOCATION: &str = "realloc";
 const OUT_OF_CALL_DATA: &str = "fuel allocated for hostcalls has been exhausted";
 const LIMIT_MESSAGES: &[(&str, &str)] = &[
     ("too many component handles", "ORLOP_LIMIT_HANDLES"),
@@ -30,7 +31,9 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return exit(*status, store);
     }
-    if let Some(limit_bytes) = state.refused_memory() {
+    if let Some(limit_bytes) = state.refused_memory()
+        && may_be_about_memory(error)
+    {
         return FunctionError::OutOfMemory {
             limit_bytes,
             last_output,
@@ -59,6 +62,27 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
         last_output,
         frames: frames(error),
     }
+}
+
+/// As [`classify`], for a call that the guest may have returned from: what cannot be taken over then is its answer.
+pub(super) fn classify_answer(error: &wasmtime::Error, store: &Store<State>) -> FunctionError {
+    let is_from_within = error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<Trap>().is_some();
+    let failure = classify(error, store);
+    if let FunctionError::Trap { reason, .. } = &failure
+        && !is_from_within
+        && !reason.contains(ALLOCATION)
+    {
+        return FunctionError::InvalidResponse(reason.clone());
+    }
+    failure
+}
+
+/// Whether a guest that got no memory could have ended like this.
+fn may_be_about_memory(error: &wasmtime::Error) -> bool {
+    !matches!(
+        error.downcast_ref(),
+        Some(Trap::StackOverflow | Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger)
+    )
 }
 
 /// The guest ended itself with that status.

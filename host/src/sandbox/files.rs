@@ -1,0 +1,402 @@
+//! WASI 0.2's files, within the limits of the guest's `/tmp`.
+//!
+//! wasmtime's own implementation does the work. What makes a file longer, or a new name, passes through
+//! [`TmpUsage`](super::usage::TmpUsage) before; where that refuses, the guest gets the error of a full disk. Writing is done here
+//! altogether, on the guest's thread: wasmtime's streams would start a thread for it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use wasmtime::Result;
+use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::OpenMode;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode, Filesize,
+    Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamError, StreamResult,
+};
+
+use super::usage::TmpUsage;
+
+/// What a guest may write in one call.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The files of one sandbox.
+pub(super) struct Files<'a> {
+    pub(super) wasi: WasiFilesystemCtxView<'a>,
+    pub(super) usage: TmpUsage,
+}
+
+/// That the data behind WASI's file functions are [`Files`].
+pub(super) struct HasFiles;
+
+impl HasData for HasFiles {
+    type Data<'a> = Files<'a>;
+}
+
+impl Files<'_> {
+    /// The file behind a descriptor that may be written.
+    fn writable(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<File>> {
+        match self.wasi.table.get(descriptor)? {
+            Descriptor::File(file) if file.open_mode.contains(OpenMode::WRITE) => Ok(Arc::clone(&file.file)),
+            Descriptor::File(_) | Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
+        }
+    }
+
+    fn writer(
+        &mut self,
+        descriptor: &Resource<Descriptor>,
+        position: Option<u64>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let writer = Writer {
+            file: self.writable(descriptor)?,
+            usage: self.usage.clone(),
+            position,
+            is_closed: false,
+        };
+        let writer: DynOutputStream = Box::new(writer);
+        Ok(self.wasi.table.push(writer)?)
+    }
+
+    /// Charges a new name for what `make` does.
+    async fn making<T>(
+        &mut self,
+        make: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>) -> FsResult<T>,
+    ) -> FsResult<T> {
+        if !self.usage.take_entry() {
+            return Err(ErrorCode::InsufficientSpace.into());
+        }
+        let made = make(&mut self.wasi).await;
+        if made.is_err() {
+            self.usage.return_entry();
+        }
+        made
+    }
+}
+
+impl Host for Files<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> Result<ErrorCode> {
+        self.wasi.convert_error_code(error)
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>> {
+        self.wasi.filesystem_error_code(error)
+    }
+}
+
+impl HostDescriptor for Files<'_> {
+    async fn set_size(&mut self, descriptor: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        let length = self.writable(&descriptor)?.metadata()?.len();
+        let wanted = size.saturating_sub(length);
+        if self.usage.take_bytes(length, size) < wanted {
+            return Err(ErrorCode::InsufficientSpace.into());
+        }
+        self.wasi.set_size(descriptor, size).await
+    }
+
+    async fn write(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        bytes: Vec<u8>,
+        offset: Filesize,
+    ) -> FsResult<Filesize> {
+        let file = self.writable(&descriptor)?;
+        let written = write_some(&file, &self.usage, &bytes, offset)?;
+        Ok(written as Filesize)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        self.writer(&descriptor, Some(offset))
+    }
+
+    fn append_via_stream(&mut self, descriptor: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        self.writer(&descriptor, None)
+    }
+
+    async fn open_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        mut open_flags: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let may_make = open_flags.contains(OpenFlags::CREATE);
+        let is_charged = may_make && self.usage.take_entry();
+        if may_make && !is_charged {
+            // What is there already can be opened all the same.
+            if open_flags.contains(OpenFlags::EXCLUSIVE) {
+                return Err(ErrorCode::InsufficientSpace.into());
+            }
+            open_flags &= !OpenFlags::CREATE;
+        }
+        let flags = if may_make {
+            flags | DescriptorFlags::WRITE
+        } else {
+            flags
+        };
+        let opened = self.wasi.open_at(descriptor, path_flags, path, open_flags, flags).await;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) if is_charged => {
+                self.usage.return_entry();
+                return Err(error);
+            }
+            Err(error) if may_make && matches!(error.downcast_ref(), Some(ErrorCode::NoEntry)) => {
+                return Err(ErrorCode::InsufficientSpace.into());
+            }
+            Err(error) => return Err(error),
+        };
+        if let Descriptor::File(file) = self.wasi.table.get(&opened)?
+            && file.open_mode.contains(OpenMode::WRITE)
+        {
+            self.usage.opened(&file.file);
+        }
+        Ok(opened)
+    }
+
+    async fn create_directory_at(&mut self, descriptor: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.making(async |wasi| wasi.create_directory_at(descriptor, path).await)
+            .await
+    }
+
+    async fn link_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        new_descriptor: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.making(async |wasi| {
+            wasi.link_at(descriptor, path_flags, path, new_descriptor, new_path)
+                .await
+        })
+        .await
+    }
+
+    async fn symlink_at(&mut self, descriptor: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
+        self.making(async |wasi| wasi.symlink_at(descriptor, target, path).await)
+            .await
+    }
+
+    // From here on, as wasmtime has it.
+
+    async fn advise(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        offset: Filesize,
+        length: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        self.wasi.advise(descriptor, offset, length, advice).await
+    }
+
+    async fn sync_data(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
+        self.wasi.sync_data(descriptor).await
+    }
+
+    async fn get_flags(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        self.wasi.get_flags(descriptor).await
+    }
+
+    async fn get_type(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        self.wasi.get_type(descriptor).await
+    }
+
+    async fn set_times(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.wasi.set_times(descriptor, accessed, modified).await
+    }
+
+    async fn read(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        length: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        self.wasi.read(descriptor, length, offset).await
+    }
+
+    async fn read_directory(&mut self, descriptor: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
+        self.wasi.read_directory(descriptor).await
+    }
+
+    async fn sync(&mut self, descriptor: Resource<Descriptor>) -> FsResult<()> {
+        self.wasi.sync(descriptor).await
+    }
+
+    async fn stat(&mut self, descriptor: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        self.wasi.stat(descriptor).await
+    }
+
+    async fn stat_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
+        self.wasi.stat_at(descriptor, path_flags, path).await
+    }
+
+    async fn set_times_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.wasi
+            .set_times_at(descriptor, path_flags, path, accessed, modified)
+            .await
+    }
+
+    async fn readlink_at(&mut self, descriptor: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.wasi.readlink_at(descriptor, path).await
+    }
+
+    async fn remove_directory_at(&mut self, descriptor: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.wasi.remove_directory_at(descriptor, path).await
+    }
+
+    async fn rename_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path: String,
+        new_descriptor: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.wasi.rename_at(descriptor, path, new_descriptor, new_path).await
+    }
+
+    async fn unlink_file_at(&mut self, descriptor: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.wasi.unlink_file_at(descriptor, path).await
+    }
+
+    fn read_via_stream(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
+        self.wasi.read_via_stream(descriptor, offset)
+    }
+
+    async fn is_same_object(&mut self, one: Resource<Descriptor>, other: Resource<Descriptor>) -> Result<bool> {
+        self.wasi.is_same_object(one, other).await
+    }
+
+    async fn metadata_hash(&mut self, descriptor: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        self.wasi.metadata_hash(descriptor).await
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        self.wasi.metadata_hash_at(descriptor, path_flags, path).await
+    }
+
+    fn drop(&mut self, descriptor: Resource<Descriptor>) -> Result<()> {
+        HostDescriptor::drop(&mut self.wasi, descriptor)
+    }
+}
+
+impl HostDirectoryEntryStream for Files<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.wasi.read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.wasi, stream)
+    }
+}
+
+/// Writes as much of `bytes` as there is room for, and says how much that was.
+fn write_some(file: &File, usage: &TmpUsage, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    let end = offset.checked_add(bytes.len() as u64).ok_or(Errno::FBIG)?;
+    let length = file.metadata()?.len();
+    let missing = end.saturating_sub(length) - usage.take_bytes(length, end);
+    let room = bytes
+        .len()
+        .saturating_sub(usize::try_from(missing).unwrap_or(usize::MAX));
+    if room == 0 && !bytes.is_empty() {
+        return Err(Errno::NOSPC.into());
+    }
+    file.write_all_at(&bytes[..room], offset)?;
+    Ok(room)
+}
+
+/// A stream into a file.
+struct Writer {
+    file: Arc<File>,
+    usage: TmpUsage,
+    /// Where the next byte goes; `None` for the end of the file, wherever that is.
+    position: Option<u64>,
+    is_closed: bool,
+}
+
+impl Writer {
+    fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let offset = match self.position {
+            Some(position) => position,
+            None => self.file.metadata()?.len(),
+        };
+        let written = write_some(&self.file, &self.usage, bytes, offset)?;
+        if let Some(position) = &mut self.position {
+            *position += written as u64;
+        }
+        if written < bytes.len() {
+            return Err(Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if self.is_closed {
+            return Err(StreamError::Closed);
+        }
+        self.write_whole(&bytes).map_err(|error| {
+            self.is_closed = true;
+            StreamError::LastOperationFailed(error.into())
+        })
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        match self.is_closed {
+            true => Err(StreamError::Closed),
+            false => Ok(WRITE_BYTES),
+        }
+    }
+}
