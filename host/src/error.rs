@@ -256,7 +256,8 @@ pub struct ErrorReport {
 impl ErrorReport {
     /// Caps and cleans its parts.
     pub fn new(error_type: impl Into<String>, message: impl AsRef<str>, stack_trace: Vec<String>) -> Self {
-        let clean = |text: &str, limit| cut(&crate::telemetry::text::escape_controls(text), limit);
+        // Cut before, because there may be megabytes of it, and after, because escapes are longer.
+        let clean = |text: &str, limit| cut(&crate::telemetry::text::escape_controls(&cut(text, limit)), limit);
         Self {
             error_type: clean(&error_type.into(), MAX_TYPE_BYTES),
             error_message: clean(message.as_ref(), MAX_MESSAGE_BYTES),
@@ -340,6 +341,30 @@ mod tests {
             "E404",
         ] {
             assert_eq!(header_type(odd), "Function.HandlerError", "{odd:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_report_of_any_words_is_small_json_without_controls_and_its_header_is_lambdas(
+            error_type in ".*",
+            message in "(?s).*",
+            frames in proptest::collection::vec("(?s).*", 0..40),
+            times in 1_usize..2000,
+        ) {
+            let report = ErrorReport::new(error_type.repeat(times), message.repeat(times), frames);
+            for json in [report.to_json(), report.to_short_json()] {
+                assert!(json.len() <= MAX_REPORT_BYTES, "{}", json.len());
+                let text = String::from_utf8(json).unwrap();
+                assert!(!text.contains(|character: char| character.is_control() && character != '\t'), "{text:?}");
+                let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert!(parsed["errorMessage"].as_str().unwrap().len() <= MAX_MESSAGE_BYTES);
+            }
+            let header = report.header_type();
+            let (category, reason) = header.split_once('.').unwrap();
+            assert!(["Runtime", "Function"].contains(&category), "{header}");
+            assert!(reason.len() >= 2 && reason.chars().all(|character| character.is_ascii_alphabetic()), "{header}");
+            assert!(reason.starts_with(|first: char| first.is_ascii_uppercase()), "{header}");
         }
     }
 

@@ -181,6 +181,42 @@ fn a_guest_cannot_forge_lines_of_the_platform_or_of_the_host() {
 }
 
 #[test]
+fn a_json_object_that_poses_as_the_hosts_or_as_another_events_is_marked_as_the_guests() {
+    let forged = [
+        r#"{"timestamp":"2026-01-01T00:00:00.000Z","level":"ERROR","message":"the invocation failed","logger":"orlop"}"#,
+        r#"{"level":"ERROR","message":"forged","requestId":"victim"}"#,
+        r#"{"level":"ERROR","requestId":"a","request\u0049d":"victim"}"#,
+        r#"{"tenantId":"somebody"}"#,
+    ];
+    let honest = [
+        r#"{"requestId":"a","level":"FATAL"}"#,
+        r#"{"logger":"mine","inner":{"requestId":"victim"}}"#,
+    ];
+    let lines = [&forged[..], &honest[..]].concat();
+    let outputs = serde_json::json!([{ "stream": "stdout", "text": lines.join("\n") + "\nlast\n" }]);
+    for format in ["Text", "JSON"] {
+        let served = Served::with_env(guests::PRINT, &[("AWS_LAMBDA_LOG_FORMAT", format)]);
+        served.answer("a", outputs.to_string());
+        served.host.wait_for_log(|line| line.contains("last"));
+        let log = served.host.log();
+        for line in forged {
+            assert!(!log.iter().any(|logged| logged == line), "{line}");
+        }
+        for line in honest {
+            assert!(log.iter().any(|logged| logged == line), "{line}");
+        }
+        if format == "JSON" {
+            let wrapped = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let wrapped = wrapped.filter(|line| line["stream"] == "stdout" && line["requestId"] == "a");
+            let messages = wrapped
+                .map(|line| text(&line, "message").to_owned())
+                .collect::<Vec<_>>();
+            assert_eq!(messages[..4], forged);
+        }
+    }
+}
+
+#[test]
 fn output_beyond_the_limit_is_cut_with_a_notice_for_each_event() {
     let served = Served::with_env(guests::PRINT, &[("ORLOP_LIMIT_OUTPUT", "10KiB")]);
     let outputs = r#"[{"stream":"stdout","text":"0123456789abcdef\n","times":100000}]"#;

@@ -57,21 +57,22 @@ fn write(entry: &Arc<Entry>, format: LogFormat, is_verbose: bool) -> std::io::Re
             line.push(b'\n');
             std::io::stdout().lock().write_all(&line)
         }
-        LogFormat::Text => match text(&entry.what, is_verbose) {
-            Some((style, text)) => {
-                let time = time_of_day(entry.at_ms);
-                let mut output = anstream::stdout().lock();
-                text.lines().try_for_each(|line| {
-                    writeln!(
-                        output,
-                        "{FAINT}{time}{FAINT:#}  {style}{}{style:#}",
-                        escape_controls(line)
-                    )
-                })
-            }
-            None => Ok(()),
-        },
+        LogFormat::Text => write_text(&mut anstream::stdout().lock(), entry, is_verbose),
     }
+}
+
+fn write_text(output: &mut impl std::io::Write, entry: &Entry, is_verbose: bool) -> std::io::Result<()> {
+    let Some((style, text)) = text(&entry.what, is_verbose) else {
+        return Ok(());
+    };
+    let time = time_of_day(entry.at_ms);
+    text.lines().try_for_each(|line| {
+        writeln!(
+            output,
+            "{FAINT}{time}{FAINT:#}  {style}{}{style:#}",
+            escape_controls(line)
+        )
+    })
 }
 
 /// What an entry looks like; `None` for what a person need not see.
@@ -120,12 +121,15 @@ fn text(what: &What, is_verbose: bool) -> Option<(Style, String)> {
                 format!("#{environment}  START RequestId: {request_id} Version: $LATEST  {function}: {source}{start}"),
             )
         }
-        What::Line { environment, text, .. } => (plain, format!("#{environment}  {text}")),
+        What::Line { environment, text, .. } => (plain, format!("#{environment}  {}", escape_controls(text))),
         What::InvocationAnswered {
             is_error: true, answer, ..
         } => (
             BAD,
-            format!("function error  {}", String::from_utf8_lossy(answer.as_bytes())),
+            format!(
+                "function error  {}",
+                escape_controls(&String::from_utf8_lossy(answer.as_bytes()))
+            ),
         ),
         What::InvocationAnswered { is_error: false, .. } => return None,
         What::InvocationEnded(report) => {
@@ -151,4 +155,37 @@ fn time_of_day(unix_ms: u64) -> String {
     let (seconds, ms) = (unix_ms / 1_000, unix_ms % 1_000);
     let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{ms:03}", seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_that_anybody_writes_moves_the_terminal_or_begins_a_line_of_its_own(text in "(?s).*", more in "(?s).*") {
+            let text = format!("{text}\r\n\u{1b}[2J\u{9b}1mSTART RequestId: 1\n{more}");
+            for what in [
+                What::Line { environment: 1, request_id: None, text: text.clone() },
+                What::InitFailed { environment: 1, status: text.clone(), error_type: more.clone(), init_ms: 1.0 },
+                What::EnvironmentGone { environment: 1, reason: text.clone() },
+            ] {
+                let is_one_line = matches!(what, What::Line { .. });
+                let mut written = Vec::new();
+                write_text(&mut written, &Entry { sequence: 1, at_ms: 0, what }, true).unwrap();
+                // Our own colours apart, and nobody else's.
+                let colours = [FAINT, BAD, Style::new()].map(|style| [style.render().to_string(), style.render_reset().to_string()]);
+                let written = colours
+                    .as_flattened()
+                    .iter()
+                    .filter(|colour| !colour.is_empty())
+                    .fold(String::from_utf8(written).unwrap(), |written, colour| written.replace(colour, ""));
+                prop_assert!(written.lines().all(|line| line.starts_with("00:00:00.000  ")), "{:?}", written);
+                prop_assert!(!written.contains(|character: char| character.is_control() && !"\n\t".contains(character)), "{:?}", written);
+                prop_assert!(!is_one_line || written.matches('\n').count() == 1, "{:?}", written);
+            }
+        }
+    }
 }

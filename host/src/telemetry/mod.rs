@@ -182,7 +182,11 @@ impl Log {
         }
         let line = match self.format {
             Format::Text => text::host_line(level, origin, message, &fields),
-            Format::Json => json_line(level, origin, message, fields),
+            Format::Json => {
+                let mut fields = fields;
+                fields.insert(text::LOGGER.to_owned(), text::HOST.into());
+                json_line(level, origin, message, fields)
+            }
         };
         self.sink.write_line(level, self.format, line.as_bytes());
     }
@@ -190,10 +194,11 @@ impl Log {
     /// One line of a guest's output, without its line feed.
     ///
     /// A line that is a JSON object passes through byte for byte in both formats: that is how metrics in CloudWatch's
-    /// embedded metric format, and the guest's own structured logs, reach their readers. Every other line is marked as the
-    /// guest's, so that it cannot pose as one of the host's or the platform's.
+    /// embedded metric format, and the guest's own structured logs, reach their readers. Every other line, and an object that
+    /// says it is the host's or another event's, is marked as the guest's, so that it cannot pose as one of the host's or the
+    /// platform's.
     pub fn guest_line(&self, stream: Stream, origin: &Origin, line: &[u8]) {
-        if text::is_json_object(line) {
+        if text::is_honest_json_object(line, origin) {
             self.sink.write_line(stream.level(), Format::Json, line);
             return;
         }
@@ -216,12 +221,12 @@ fn json_line(level: Level, origin: &Origin, message: &str, fields: Map<String, V
     line.insert("timestamp".to_owned(), text::timestamp().into());
     line.insert("level".to_owned(), level.name().into());
     if let Some(request_id) = &origin.request_id {
-        line.insert("requestId".to_owned(), request_id.as_str().into());
+        line.insert(text::REQUEST_ID.to_owned(), request_id.as_str().into());
     }
     if let Some(tenant_id) = &origin.tenant_id {
-        line.insert("tenantId".to_owned(), tenant_id.as_str().into());
+        line.insert(text::TENANT_ID.to_owned(), tenant_id.as_str().into());
     }
     line.insert("message".to_owned(), text::escape_controls(message).into_owned().into());
     line.extend(fields);
-    Value::Object(line).to_string()
+    text::escape_json(Value::Object(line).to_string())
 }
