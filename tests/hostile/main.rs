@@ -1,0 +1,25 @@
+//! Guests that mean harm, and what becomes of them: the cases G01 to G62 of the threat model.
+//!
+//! [`cases`] is the table: what a guest does, and what the caller gets. `survival` runs all of it in one process, in random
+//! order, with innocent events in between; [`init`] has what is to fail before the first event; [`leaks`] looks for what one
+//! event leaves to the next.
+//!
+//! The whole run, in place of the short one of `cargo test`:
+//!
+//! ```text
+//! ORLOP_TEST_HOSTILE_ROUNDS=20 cargo test -p orlop-tests --test hostile survival
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cases;
+mod guests;
+mod init;
+mod leaks;
+mod measure;
+mod survival;
+
+use std::time::Duration;
+
+/// How long a process may take to end once it has to.
+const END: Duration = Duration::from_secs(5);
