@@ -23,6 +23,7 @@ pub mod served;
 pub mod stock;
 pub mod strict_queue;
 pub mod tools;
+pub mod toxic_proxy;
 
 pub use browser::Browser;
 pub use caller::Caller;
@@ -36,3 +37,4 @@ pub use process::{Process, Signal};
 pub use queue_server::QueueServer;
 pub use served::{Served, text};
 pub use strict_queue::StrictQueue;
+pub use toxic_proxy::{End, Toxic, ToxicProxy};

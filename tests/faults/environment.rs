@@ -1,0 +1,114 @@
+//! An execution environment in which something is missing, or short (F32, F33, F35, F36).
+
+use orlop_tests::host::Builder;
+use orlop_tests::{Event, FakeRuntimeApi, Host, Served, TaskRoot, bootstrap, guests, tools};
+
+use crate::{END, tolerant};
+
+/// The runtime behind a shell that sets the stage.
+fn after(stage: &str) -> Builder {
+    Host::binary("/bin/sh".as_ref())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["-c", &format!("{stage} && exec \"$0\"")])
+        .arg(bootstrap())
+}
+
+/// Either events are served, or the process has ended with a reason: it never hangs.
+#[track_caller]
+fn assert_served_or_explained(told: &str, program: Builder) {
+    let lambda = tolerant();
+    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
+    let program = program.runtime_api(&lambda.address());
+    let served = Served::by(program, lambda, task_root, None, &[]);
+    served.lambda.send(Event::new("a", "1"));
+    let until = std::time::Instant::now() + END;
+    while served.lambda.answers("a").is_empty() && !served.host.has_exited() {
+        assert!(
+            std::time::Instant::now() < until,
+            "{told}: it hangs: {:?}",
+            served.host.log()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    if served.lambda.answers("a").is_empty() {
+        let code = served.host.wait_for_exit(END).code();
+        let log = served.host.log();
+        assert!(matches!(code, Some(1 | 2 | 70)), "{told}: {code:?} {log:?}");
+        assert!(log.last().is_some_and(|line| line.contains("FATAL")), "{told}: {log:?}");
+    }
+}
+
+#[test]
+fn whatever_is_short_the_process_serves_or_says_why_not() {
+    for limit in ["-n 1024", "-n 64", "-n 24", "-n 16", "-n 12", "-n 9", "-n 6"] {
+        assert_served_or_explained(limit, after(&format!("ulimit {limit}")));
+    }
+    // KiB of address space, from plenty to hardly any.
+    for limit in [64 << 20, 8 << 20, 4 << 20, 1 << 20, 256 << 10] {
+        assert_served_or_explained(&format!("-v {limit}"), after(&format!("ulimit -v {limit}")));
+    }
+    for limit in ["-s 256", "-c 0", "-l 0"] {
+        assert_served_or_explained(limit, after(&format!("ulimit {limit}")));
+    }
+}
+
+#[test]
+fn closed_descriptors_are_no_obstacle() {
+    for stage in ["exec <&-", "exec >&-", "exec 2>/dev/full"] {
+        let lambda = FakeRuntimeApi::start();
+        let task_root = TaskRoot::new().with_compiled(guests::PRINT);
+        let program = after(stage).runtime_api(&lambda.address());
+        let served = Served::by(program, lambda, task_root, None, &[]);
+        let event = r#"[{"stream":"stdout","text":"line\n"},{"stream":"stderr","text":"line\n"}]"#;
+        assert!(served.answer("a", event).is_null(), "{stage}");
+        assert!(served.answer("b", event).is_null(), "{stage}");
+    }
+}
+
+#[test]
+fn system_calls_that_a_sandbox_forbids_are_done_without() {
+    tools::require(&["strace"], "nothing else can forbid single system calls");
+    for call in [
+        "openat2",
+        "statx",
+        "memfd_create",
+        "io_uring_setup",
+        "process_madvise",
+        "clone3",
+        "getrandom",
+        "pkey_alloc",
+    ] {
+        let lambda = FakeRuntimeApi::start();
+        let task_root = TaskRoot::new().with_compiled(guests::FILES);
+        let program = Host::binary("/usr/bin/strace".as_ref())
+            .runtime_api(&lambda.address())
+            .env("PATH", "/usr/bin:/bin")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+            .args(["-e", &format!("inject={call}:error=ENOSYS")])
+            .arg(bootstrap());
+        let served = Served::by(program, lambda, task_root, None, &[]);
+        let operations = r#"[{"verb":"write","path":"/tmp/a","data":"x"},{"verb":"read","path":"/tmp/a"},
+            {"verb":"read","path":"/tmp/../etc/passwd"}]"#;
+        let results = served.answer("a", operations);
+        assert_eq!(results[1], "x", "without {call}: {results}");
+        assert!(results[2].get("error").is_some(), "without {call}: {results}");
+    }
+}
+
+#[test]
+fn an_overrun_without_proc_is_followed_by_a_new_beginning_all_the_same() {
+    let task_root = TaskRoot::new()
+        .with_compiled(guests::SPIN)
+        .with("bootstrap", bootstrap());
+    let lambda = FakeRuntimeApi::start();
+    let program = Host::binary("/usr/bin/unshare".as_ref())
+        .runtime_api(&lambda.address())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /proc && exec \"$LAMBDA_TASK_ROOT/bootstrap\" spin");
+    let served = Served::by(program, lambda, task_root, None, &[]);
+    assert!(served.answer("before", "false").is_null());
+    let answer = served.ask(Event::new("overrun", "true").due_in(std::time::Duration::from_millis(400)));
+    assert_eq!(answer.json()["errorType"], "Runtime.DeadlineExceeded");
+    assert!(served.answer("after", "false").is_null());
+}
