@@ -32,6 +32,7 @@ mod sandbox;
 mod second_wall;
 mod signing;
 mod site;
+mod soak;
 mod streaming;
 mod supply_chain;
 mod tls;
