@@ -11,6 +11,7 @@ mod compiling;
 mod concurrency;
 mod configuration;
 mod context;
+mod cost;
 mod deadline;
 mod deployment;
 mod doctor;
