@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use orlop_host::engine::Cpu;
 
 use crate::bounds;
 use crate::mistake::Mistake;
-use crate::project::{Built, Component, Progress, Project};
+use crate::project::{Built, Component, Progress, Project, Snapshots};
 use crate::{execution, processor};
 
 /// Build a crate into what goes into an image: components, artifacts and orlop.toml.
@@ -21,6 +21,7 @@ use crate::{execution, processor};
 Examples:
   orlop build
   orlop build examples/orders --target aarch64-unknown-linux-gnu
+  orlop build --snapshot
   orlop build hello.wasm -o task")]
 pub(crate) struct Arguments {
     /// The folder of a crate, a folder of components, or a component (.wasm)
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     bounds: bounds::Flags,
     #[command(flatten)]
     execution: execution::Flags,
+    /// Run the `init` of each component that has one, now, and let every sandbox start from what it leaves
+    #[arg(long)]
+    snapshot: bool,
     /// The folder to write to [default: orlop/NAME in cargo's target directory; for a component, the folder it lies in]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -46,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         processor,
         bounds,
         execution,
+        snapshot,
         output,
         quiet,
     } = arguments;
@@ -63,7 +68,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
         ));
     }
     let task_root = output.clone().unwrap_or_else(|| project.default_task_root());
-    let built = project.build_into(&task_root, cpu, execution.executions(), &progress)?;
+    let snapshots = match snapshot {
+        true => Snapshots::WhereThereIsInit,
+        false => Snapshots::AsConfigured,
+    };
+    let built = project.build_into(&task_root, cpu, execution.executions(), snapshots, &progress)?;
+    if *snapshot && built.components().iter().all(|component| component.snapshot.is_none()) {
+        return Err(Mistake::new(
+            "there is no `init` to run: none of the components exports orlop:function/lifecycle",
+            "name a function to run once, `#[handler(init = prepare)]`, or build without `--snapshot`",
+        ));
+    }
     if !quiet {
         report(&built, cpu, started);
     }
@@ -75,8 +90,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Mistake> {
 
 /// A line for each component, and one for all.
 fn report(built: &Built, cpu: Cpu, started: Instant) {
-    let rows: Vec<[String; 4]> = built.components().iter().map(row).collect();
-    let titles = ["", ".wasm", ".cwasm", "compiled in"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = built.components().iter().map(row).collect();
+    let has_snapshots = built.components().iter().any(|component| component.snapshot.is_some());
+    let last = if has_snapshots { "init ran in" } else { "" };
+    let titles = ["", ".wasm", ".cwasm", "compiled in", last].map(str::to_owned);
     let width = |column: usize| {
         rows.iter()
             .chain([&titles])
@@ -84,12 +101,13 @@ fn report(built: &Built, cpu: Cpu, started: Instant) {
             .max()
             .unwrap_or(0)
     };
-    let widths: [usize; 3] = std::array::from_fn(width);
-    for [name, component, artifact, time] in [&titles].into_iter().chain(&rows) {
-        eprintln!(
-            "{name:<0$}  {component:>1$}  {artifact:>2$}  {time}",
-            widths[0], widths[1], widths[2]
+    let widths: [usize; 4] = std::array::from_fn(width);
+    for [name, component, artifact, time, init] in [&titles].into_iter().chain(&rows) {
+        let line = format!(
+            "{name:<0$}  {component:>1$}  {artifact:>2$}  {time:<3$}  {init}",
+            widths[0], widths[1], widths[2], widths[3]
         );
+        eprintln!("{}", line.trim_end());
     }
     eprintln!(
         "built {} for {cpu} in {:.2} s",
@@ -98,17 +116,22 @@ fn report(built: &Built, cpu: Cpu, started: Instant) {
     );
 }
 
-fn row(component: &Component) -> [String; 4] {
+fn row(component: &Component) -> [String; 5] {
     let size = |bytes: u64| ByteSize(bytes).display().iec().to_string();
+    let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
     [
         component.name.clone(),
         component.component_bytes.map_or_else(|| "-".to_owned(), size),
         size(component.artifact_bytes),
         match (component.compiled_in, component.component_bytes) {
-            (Some(time), _) => format!("{:.2} s", time.as_secs_f64()),
+            (Some(time), _) => seconds(time),
             (None, Some(_)) => "unchanged".to_owned(),
             (None, None) => "-".to_owned(),
         },
+        component.snapshot.as_ref().map_or_else(String::new, |snapshot| {
+            let time = snapshot.taken_in.map_or_else(|| "unchanged".to_owned(), seconds);
+            format!("{time}, {} of memory", size(snapshot.memory_bytes))
+        }),
     ]
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{Error, error::short_name};
 use serde::{Serialize, de::DeserializeOwned};
-use std::any::{Any, type_name};
+use std::{
+    any::{Any, type_name},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// What a handler can take. The traits here have no other purpose than a clear message.
 #[diagnostic::on_unimplemented(
@@ -82,6 +85,31 @@ fn same_type<From: 'static, To: 'static>(value: From) -> Result<To, From> {
 /// Runs the function that `init` names.
 pub fn prepare<E: Failure>(prepare: impl FnOnce() -> Result<(), E>) -> Result<(), Error> {
     prepare().map_err(Into::into)
+}
+
+/// Whether `init` has succeeded. In a snapshot, the memory begins with that, and it must not run again.
+#[derive(Debug, Default)]
+pub struct Prepared(AtomicBool);
+
+impl Prepared {
+    /// Not yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Runs `init`, unless it has succeeded.
+    ///
+    /// # Errors
+    ///
+    /// That of `init`.
+    pub fn or(&self, init: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        if !self.0.load(Ordering::Relaxed) {
+            init()?;
+            self.0.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 /// What a handler returns that may fail.
@@ -178,6 +206,14 @@ mod tests {
             error.to_string(),
             "failed to write the answer `BTreeMap<(i32, i32), i32>` as JSON: key must be a string"
         );
+    }
+
+    #[test]
+    fn what_has_succeeded_does_not_run_again() {
+        let prepared = Prepared::new();
+        prepared.or(|| Err(Error::message("not yet"))).unwrap_err();
+        prepared.or(|| Ok(())).unwrap();
+        prepared.or(|| panic!("it has succeeded")).unwrap();
     }
 
     /// As the macro writes it.

@@ -72,7 +72,7 @@ pub use orlop_sdk_macros::handler;
 pub mod __internal {
     pub use crate::{
         bindings::{Function, export_handler, export_lifecycle, function, preparation},
-        codec::{Fallible, Infallible, decode, prepare},
+        codec::{Fallible, Infallible, Prepared, decode, prepare},
         program::main,
     };
 }

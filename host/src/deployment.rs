@@ -373,6 +373,13 @@ impl Loader<'_> {
             .linker(component, loaded.features)
             .map_err(|error| unusable(format!("{error:#}")))?;
         let world = World::new(kind, &linker, component).map_err(unusable)?;
+        if config.is_snapshot && world.has_init() {
+            warn!(
+                component = located.name,
+                "orlop.toml asks for a snapshot and the component is none, so every sandbox runs its `init`; make it with \
+                 `orlop build`"
+            );
+        }
         let mut function = Function::new(world, sandboxes, &self.config.identity, config.behaviour.clone());
         function
             .prepare_first()

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use orlop_tests::http_server::respond;
 use orlop_tests::stock::{Response, StockServe, stock_run};
 use orlop_tests::{
-    Component, Emulator, Event, FakeRuntimeApi, Host, HttpServer, Served, TaskRoot, bootstrap, examples,
+    Component, Emulator, Event, FakeRuntimeApi, Host, HttpServer, Served, TaskRoot, bootstrap, examples, orlop,
 };
 use serde_json::Value;
 
@@ -211,6 +212,52 @@ fn the_api_of_orders_answers_alike_in_the_host_in_the_emulator_and_under_wasmtim
     as_a_server(examples::ORDERS_API, &cases);
 }
 
+/// `lookup` as `orlop build` makes it: a snapshot, as its `orlop.toml` says.
+fn snapshot_of_lookup() -> TaskRoot {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(examples::LOOKUP.path(), folder.path().join("lookup.wasm")).unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/lookup/orlop.toml");
+    fs::copy(manifest, folder.path().join("orlop.toml")).unwrap();
+    let task_root = TaskRoot::new();
+    let output = Command::new(orlop())
+        .arg("build")
+        .arg(folder.path())
+        .arg("-o")
+        .arg(task_root.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    task_root
+}
+
+#[test]
+fn lookup_answers_alike_from_its_snapshot_in_the_host_in_the_emulator_and_under_wasmtime() {
+    let cases = cases("lookup", "");
+    let task_root = snapshot_of_lookup();
+    for case in &cases {
+        let output = stock_run(task_root.path().join("lookup.wasm"), &[], &case.event, &[]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer, case.expected, "{} under wasmtime", case.path.display());
+    }
+    let emulator = Emulator::of(bootstrap())
+        .arg("lookup")
+        .env("LAMBDA_TASK_ROOT", task_root.path())
+        .start();
+    for case in &cases {
+        let (status, body) = emulator.invoke(&case.event);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &answer), (200, &case.expected), "{}", case.path.display());
+    }
+    let served = Served::in_task_root(FakeRuntimeApi::start(), task_root, "lookup", &[]);
+    for (index, case) in cases.iter().enumerate() {
+        assert_eq!(
+            served.answer(&format!("case-{index}"), case.event.clone()),
+            case.expected
+        );
+    }
+    served.host.wait_for_log(|line| line.contains("isolation=event"));
+}
+
 #[test]
 fn an_event_of_stream_arrives_before_the_next_one_is_due() {
     let served = Served::with_env(examples::STREAM, &[("ORLOP_RESPONSE_MODE", "streaming")]);
@@ -287,5 +334,5 @@ fn the_report_of_orders_is_the_same_under_wasmtime() {
 #[test]
 fn every_example_is_one_of_these() {
     // `site` has a module of its own.
-    assert_eq!(examples::ALL.len(), 10, "a new example needs a test above");
+    assert_eq!(examples::ALL.len(), 11, "a new example needs a test above");
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use bytesize::ByteSize;
+use orlop_host::artifact::snapshot::{Provenance, provenance};
 use orlop_host::engine::Features;
-use orlop_host::worlds::{Kind, LIFECYCLE_INTERFACE};
+use orlop_host::worlds::{INITIALISED_INTERFACE, Kind, LIFECYCLE_INTERFACE};
 use wasmparser::{Parser, Payload};
 
 use crate::mistake::Mistake;
@@ -26,8 +27,9 @@ pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
         )
     })?;
     let features = feature_names(Features::needed_by(bytes));
+    let snapshot = provenance(bytes).as_ref().map_or_else(String::new, snapshot);
     Ok(format!(
-        "{}: {} in {} core modules\nworld: {}\nfeatures: {features}\n{}{}sandbox:\n  {}\n",
+        "{}: {} in {} core modules\nworld: {}\n{snapshot}features: {features}\n{}{}sandbox:\n  {}\n",
         path.display(),
         ByteSize(bytes.len() as u64).display().iec(),
         surface.core_modules,
@@ -39,6 +41,19 @@ pub(super) fn describe(path: &Path, bytes: &[u8]) -> Result<String, Mistake> {
         ),
         [SANDBOX, &[surface.stdio()]].concat().join("\n  "),
     ))
+}
+
+/// What there is to say of a snapshot, in a line.
+fn snapshot(provenance: &Provenance) -> String {
+    let Provenance {
+        engine,
+        source_sha256,
+        memory_bytes,
+    } = provenance;
+    let memory = ByteSize(*memory_bytes).display().iec();
+    format!(
+        "snapshot: of a component with SHA-256 {source_sha256}, taken by {engine}; {memory} of memory from the start\n"
+    )
 }
 
 /// The features of a component, or of an artifact, in words.
@@ -115,6 +130,9 @@ impl Surface {
         let life = match kind {
             Kind::Handler | Kind::Http if self.exports.iter().any(|name| name == LIFECYCLE_INTERFACE) => {
                 "its `init` runs once, and an instance is kept from event to event"
+            }
+            Kind::Handler | Kind::Http if self.exports.iter().any(|name| name == INITIALISED_INTERFACE) => {
+                "every event gets a fresh instance, in which `init` has run"
             }
             Kind::Handler | Kind::Http | Kind::Command => "every event gets a fresh instance",
         };

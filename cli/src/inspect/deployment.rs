@@ -37,6 +37,7 @@ fn describe_function(report: &mut String, folder: &Path, function: &FunctionConf
         name,
         component,
         world,
+        is_snapshot,
         behaviour,
         limits,
         grants,
@@ -82,6 +83,12 @@ fn describe_function(report: &mut String, folder: &Path, function: &FunctionConf
             ),
         ),
     ];
+    if *is_snapshot {
+        rows.push((
+            "starts from",
+            "a snapshot, which `orlop build` takes after `init`".to_owned(),
+        ));
+    }
     if !arguments.is_empty() {
         rows.push(("arguments", arguments.join(" ")));
     }

@@ -13,6 +13,7 @@ use orlop_host::engine::{Cpu, Execution};
 use orlop_host::manifest::{self, Manifest};
 
 use super::apart::Apart;
+use super::snapshot::{Original, Snapshot, Snapshots, Wish};
 use super::{Progress, Project, has_extension};
 use crate::compile::{compile_or_explain, write_whole};
 use crate::component::read;
@@ -25,6 +26,8 @@ pub(super) struct Code<'a> {
     pub(super) cpu: Cpu,
     /// The kinds of execution, with an artifact for each.
     pub(super) executions: &'a [Execution],
+    /// Whether components are made into snapshots first.
+    pub(super) snapshots: Snapshots,
 }
 
 /// A task root that holds the artifact of each component, the component where there is one, and the `orlop.toml`.
@@ -49,6 +52,8 @@ pub(crate) struct Component {
     pub(crate) artifact_bytes: u64,
     /// How long it took to compile; `None` if an earlier artifact was still good.
     pub(crate) compiled_in: Option<Duration>,
+    /// What every sandbox of it starts from, if that is a snapshot.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 impl Built {
@@ -87,6 +92,7 @@ impl Built {
         let folders: Vec<&Path> = [task_root].into_iter().chain(earlier.iter().copied()).collect();
         let pack = |(name, source): (String, PathBuf)| {
             Packing {
+                wish: code.snapshots.of(&name, &manifest),
                 name,
                 source,
                 task_root,
@@ -147,6 +153,7 @@ fn functions(manifest: &Manifest, components: &[Component]) -> (Vec<String>, Vec
 /// One component on its way into a task root.
 struct Packing<'a> {
     name: String,
+    wish: Wish,
     source: PathBuf,
     task_root: &'a Path,
     code: Code<'a>,
@@ -158,7 +165,18 @@ impl Packing<'_> {
         if has_extension(&self.source, ARTIFACT_EXTENSION) {
             return self.copy();
         }
-        let component = read(&self.source, self.bounds)?;
+        let component_path = self.task_root.join(format!("{}.{COMPONENT_EXTENSION}", self.name));
+        let original = Original {
+            name: &self.name,
+            path: &self.source,
+            bytes: read(&self.source, self.bounds)?,
+            is_destination: is_same_file(&component_path, &self.source),
+        };
+        let earlier: Vec<PathBuf> = folders
+            .iter()
+            .map(|folder| folder.join(format!("{}.{COMPONENT_EXTENSION}", self.name)))
+            .collect();
+        let (component, snapshot) = self.wish.fulfil(original, &earlier, progress)?;
         let (mut artifact_bytes, mut compiled_in) = (0, None);
         for &execution in self.code.executions {
             let (artifact, time) = self.artifact(&component, execution, folders, progress)?;
@@ -169,7 +187,6 @@ impl Packing<'_> {
                 .flatten()
                 .reduce(|one, other| one + other);
         }
-        let component_path = self.task_root.join(format!("{}.{COMPONENT_EXTENSION}", self.name));
         if !is_same_file(&component_path, &self.source) {
             write_changed(&component_path, &component)?;
         }
@@ -178,6 +195,7 @@ impl Packing<'_> {
             component_bytes: Some(component.len() as u64),
             artifact_bytes,
             compiled_in,
+            snapshot,
         })
     }
 
@@ -201,6 +219,7 @@ impl Packing<'_> {
             component_bytes: None,
             artifact_bytes,
             compiled_in: None,
+            snapshot: None,
         })
     }
 
@@ -212,7 +231,7 @@ impl Packing<'_> {
         folders: &[&Path],
         progress: &Progress,
     ) -> Result<(Vec<u8>, Option<Duration>), Mistake> {
-        let Code { cpu, executions: _ } = self.code;
+        let Code { cpu, .. } = self.code;
         let file_name = artifact_name(&self.name, execution);
         let beside = self
             .source

@@ -4,6 +4,7 @@ mod apart;
 mod built;
 mod cargo;
 mod progress;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub(crate) use built::{Built, Component};
 use cargo::Crate;
 pub(crate) use cargo::GUEST_TARGET;
 pub(crate) use progress::Progress;
+pub(crate) use snapshot::Snapshots;
 
 use crate::mistake::Mistake;
 use crate::processor;
@@ -144,10 +146,15 @@ impl Project {
         task_root: &Path,
         cpu: Cpu,
         executions: &[Execution],
+        snapshots: Snapshots,
         progress: &Progress,
     ) -> Result<Built, Mistake> {
         let sources = self.sources(progress)?;
-        let code = Code { cpu, executions };
+        let code = Code {
+            cpu,
+            executions,
+            snapshots,
+        };
         Built::make(self, sources, task_root, code, &[], progress)
     }
 
@@ -163,6 +170,7 @@ impl Project {
         let code = Code {
             cpu: processor::baseline()?,
             executions: &[execution],
+            snapshots: Snapshots::AsConfigured,
         };
         let sources = self.sources(progress)?;
         let apart = self.fresh_folder()?;

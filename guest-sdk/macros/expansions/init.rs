@@ -8,7 +8,8 @@ enum __OrlopFunction {}
 #[automatically_derived]
 impl ::orlop_sdk::__internal::Function for __OrlopFunction {
     fn init() -> ::core::result::Result<(), ::orlop_sdk::Error> {
-        ::orlop_sdk::__internal::prepare(setup::prepare)
+        static PREPARED: ::orlop_sdk::__internal::Prepared = ::orlop_sdk::__internal::Prepared::new();
+        PREPARED.or(|| ::orlop_sdk::__internal::prepare(setup::prepare))
     }
 
     fn handle(

@@ -192,7 +192,12 @@ fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> To
     let encode = quote_spanned!(at(answer)=> .encode(answer));
     let init_method = init.map(|path| {
         let prepare = quote_spanned!(at(path)=> ::orlop_sdk::__internal::prepare(#path));
-        quote_spanned!(hidden=> fn init() -> ::core::result::Result<(), ::orlop_sdk::Error> { #prepare })
+        quote_spanned! {hidden=>
+            fn init() -> ::core::result::Result<(), ::orlop_sdk::Error> {
+                static PREPARED: ::orlop_sdk::__internal::Prepared = ::orlop_sdk::__internal::Prepared::new();
+                PREPARED.or(|| #prepare)
+            }
+        }
     });
     let lifecycle = init.map(|_| {
         quote_spanned! {hidden=>

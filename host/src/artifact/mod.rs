@@ -9,6 +9,8 @@ pub mod compile;
 #[cfg(feature = "compiler")]
 pub mod jail;
 mod load;
+#[cfg(feature = "compiler")]
+pub mod snapshot;
 pub mod stamp;
 
 use std::path::{Path, PathBuf};

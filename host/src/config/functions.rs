@@ -60,6 +60,8 @@ pub struct FunctionConfig {
     pub component: Option<String>,
     /// The world it is called through, if the first that the component exports will not do.
     pub world: Option<World>,
+    /// Whether its component is meant to be a snapshot.
+    pub is_snapshot: bool,
     /// How it is run.
     pub behaviour: Behaviour,
     /// What a sandbox may use.
@@ -208,6 +210,7 @@ fn merge(
         component: _,
         world,
         isolation,
+        snapshot,
         response_mode,
         batch,
         batch_concurrency,
@@ -244,8 +247,13 @@ fn merge(
         "ORLOP_BATCH_CONCURRENCY",
         batch_concurrency.map_or(1, manifest::Count::get),
     )?;
+    let is_snapshot = snapshot.unwrap_or(false);
     let behaviour = Behaviour {
-        isolation: settings.choice("ORLOP_ISOLATION", &isolations)?.or(*isolation),
+        // A component that should have been a snapshot and is none is slower, and sees as little of the event before.
+        isolation: settings
+            .choice("ORLOP_ISOLATION", &isolations)?
+            .or(*isolation)
+            .or(is_snapshot.then_some(Isolation::Event)),
         response_mode: settings
             .choice("ORLOP_RESPONSE_MODE", &modes)?
             .or(*response_mode)
@@ -279,6 +287,7 @@ fn merge(
         name: name.to_owned(),
         component: component.map(str::to_owned),
         world: settings.choice("ORLOP_WORLD", &worlds)?.or(*world),
+        is_snapshot,
         behaviour,
         limits: limits(settings, limit_settings, memory_bytes)?,
         grants: grants.clone(),

@@ -128,6 +128,22 @@ pub fn for_compiling(cpu: Cpu, features: Features, code: Execution) -> wasmtime:
     Engine::new(&config)
 }
 
+/// An engine that compiles and runs a component while it is built. What it compiles is thrown away, so it can carry checks:
+/// a step of the epoch ends a guest that does not come back.
+///
+/// # Errors
+///
+/// Of the engine, when the operating system refuses what it needs.
+#[cfg(feature = "compiler")]
+pub fn for_snapshots() -> wasmtime::Result<Engine> {
+    Engine::new(&running(
+        &Limits::default(),
+        Features::default(),
+        Execution::Concurrent,
+        |_| {},
+    )?)
+}
+
 /// What both kinds of engine agree on.
 fn base(features: Features, code: Execution) -> Config {
     let mut config = Config::new();

@@ -22,6 +22,9 @@ pub struct Function {
     pub world: Option<World>,
     /// How long an instance lives.
     pub isolation: Option<Isolation>,
+    /// Whether `orlop build` runs the component's `init` and takes a snapshot of what it leaves, which every sandbox then
+    /// starts from.
+    pub snapshot: Option<bool>,
     /// Whether the answer is sent as a whole or as it comes.
     pub response_mode: Option<ResponseMode>,
     /// Whether a batch of records goes to the guest as a whole or record by record.

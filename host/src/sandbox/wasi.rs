@@ -118,6 +118,12 @@ impl State {
         self.is_abandoned
     }
 
+    /// Whether the host holds a stream, a file or anything else for the guest.
+    #[cfg(feature = "compiler")]
+    pub fn holds_resources(&self) -> bool {
+        !self.table.is_empty()
+    }
+
     /// What a program reads.
     pub fn set_stdin(&mut self, event: Bytes) {
         self.stdin.set(event);

@@ -25,6 +25,8 @@ use crate::sandbox::{State, Stdio};
 pub const HANDLER_INTERFACE: &str = "orlop:function/handler@0.1.0";
 /// The optional interface of a component that prepares itself.
 pub const LIFECYCLE_INTERFACE: &str = "orlop:function/lifecycle@0.1.0";
+/// What [`LIFECYCLE_INTERFACE`] is called in a snapshot. Nobody calls it any more: its work is done.
+pub const INITIALISED_INTERFACE: &str = "orlop:function/initialised@0.1.0";
 
 impl Kind {
     /// All of them, in the order in which they are looked for: plain HTTP servers often export a program, too.
@@ -200,6 +202,16 @@ impl World {
     /// Whether the guest prepares itself, which is how it asks to be kept.
     pub fn has_init(&self) -> bool {
         self.has_init
+    }
+
+    /// As [`Self::start`], for somebody who wants to look into the instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    #[cfg(feature = "compiler")]
+    pub async fn prepare(&self, store: &mut Store<State>) -> Result<wasmtime::component::Instance, StartError> {
+        start::instantiate(&self.linked, self.has_init, store).await
     }
 
     /// Makes an instance in `store`, and lets it prepare itself.
