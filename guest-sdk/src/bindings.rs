@@ -25,14 +25,37 @@ pub mod preparation {
     });
 }
 
+/// What a guest with hooks for SnapStart exports besides.
+#[expect(missing_docs, reason = "generated; the words are in `wit/`")]
+pub mod snap_start {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "snap-start-hooks",
+        with: { "orlop:function/types@0.1.0": super::function::orlop::function::types },
+        pub_export_macro: true,
+        export_macro_name: "__export_snap_start",
+    });
+}
+
 pub use function::__export_handler as export_handler;
 use function::orlop::function::types;
 pub use preparation::__export_lifecycle as export_lifecycle;
+pub use snap_start::__export_snap_start as export_snap_start;
 
 /// A guest as the macro describes it: bytes in, bytes out.
 pub trait Function {
     /// Prepares the guest. Called once, before the first event.
     fn init() -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Gets ready for a snapshot of SnapStart's.
+    fn before_snapshot() -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Makes anew what must not be the same in every copy of a snapshot.
+    fn after_restore() -> Result<(), Error> {
         Ok(())
     }
 
@@ -49,6 +72,16 @@ impl<F: Function> function::exports::orlop::function::handler::Guest for F {
 impl<F: Function> preparation::exports::orlop::function::lifecycle::Guest for F {
     fn init() -> Result<(), types::FunctionError> {
         Ok(F::init()?)
+    }
+}
+
+impl<F: Function> snap_start::exports::orlop::function::snap_start::Guest for F {
+    fn before_snapshot() -> Result<(), types::FunctionError> {
+        Ok(F::before_snapshot()?)
+    }
+
+    fn after_restore() -> Result<(), types::FunctionError> {
+        Ok(F::after_restore()?)
     }
 }
 

@@ -64,14 +64,35 @@ pub use aws_lambda_events as events;
 ///
 /// `init` names a function that runs once, in Lambda's Init phase or at the start of the program. A guest that has
 /// one exports `orlop:function/lifecycle` as well, and is kept from event to event with what it has prepared; a guest
-/// without gets a fresh memory for each event.
+/// without gets a fresh memory for each event. `orlop build --snapshot` runs it when the component is built.
+///
+/// # SnapStart
+///
+/// ```
+/// use std::{cell::Cell, convert::Infallible, time::SystemTime};
+///
+/// thread_local!(static BEGAN: Cell<SystemTime> = const { Cell::new(SystemTime::UNIX_EPOCH) });
+///
+/// #[orlop_sdk::handler(init = begin, after_restore = begin)]
+/// fn age_in_seconds(_event: ()) -> u64 {
+///     BEGAN.get().elapsed().map_or(0, |age| age.as_secs())
+/// }
+///
+/// fn begin() -> Result<(), Infallible> {
+///     BEGAN.set(SystemTime::now());
+///     Ok(())
+/// }
+/// ```
+///
+/// `before_snapshot` and `after_restore` name functions that run around the snapshot which Lambda's SnapStart takes at the
+/// end of Init. A guest that has one of them is kept through it; without, it is made anew after each restore.
 pub use orlop_sdk_macros::handler;
 
 /// What the expansion of [`handler`] calls. No part of the public API: it changes with the macro.
 #[doc(hidden)]
 pub mod __internal {
     pub use crate::{
-        bindings::{Function, export_handler, export_lifecycle, function, preparation},
+        bindings::{Function, export_handler, export_lifecycle, export_snap_start, function, preparation, snap_start},
         codec::{Fallible, Infallible, Prepared, decode, prepare},
         program::main,
     };

@@ -219,6 +219,30 @@ impl Deployment {
         info!(functions, broken, init_ms, restarts, "ready");
     }
 
+    /// Before a snapshot of this process is taken: see [`Function::before_snapshot`].
+    ///
+    /// # Errors
+    ///
+    /// Of the first guest that fails.
+    pub async fn before_snapshot(&mut self) -> Result<(), FunctionError> {
+        for ready in self.functions.iter_mut().filter_map(|entry| entry.ready.as_mut().ok()) {
+            ready.function.before_snapshot().await?;
+        }
+        Ok(())
+    }
+
+    /// After this process came out of a snapshot: see [`Function::after_restore`].
+    ///
+    /// # Errors
+    ///
+    /// Of the first guest that fails.
+    pub async fn after_restore(&mut self) -> Result<(), FunctionError> {
+        for ready in self.functions.iter_mut().filter_map(|entry| entry.ready.as_mut().ok()) {
+            ready.function.after_restore().await?;
+        }
+        Ok(())
+    }
+
     /// Who answers that event.
     pub fn choose<'a>(&'a mut self, invocation: &'a Invocation) -> Choice<'a> {
         let index = match self.index(invocation) {

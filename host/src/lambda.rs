@@ -27,6 +27,7 @@ use crate::invoke_loop;
 use crate::pollers;
 use crate::runtime_api::{self, Answer, Client, Extension, Interrupter, Responder};
 use crate::sandbox::Workspace;
+use crate::snap_start::{self, Hook, HookError};
 use crate::telemetry::{self, Log};
 use crate::wall;
 use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
@@ -47,6 +48,10 @@ pub enum Exit {
     InitFailed,
     /// 2: the Runtime API cannot be worked with any more.
     RuntimeApiFailed,
+    /// 64: a guest failed before the snapshot that SnapStart takes, and that was reported to `/init/error`.
+    BeforeSnapshotFailed,
+    /// 65: a guest failed after the restore, and that was reported to `/restore/error`.
+    AfterRestoreFailed,
     /// 70: a bug in the host.
     HostFailed,
 }
@@ -58,6 +63,8 @@ impl Exit {
             Self::ShutDown => 0,
             Self::InitFailed => 1,
             Self::RuntimeApiFailed => 2,
+            Self::BeforeSnapshotFailed => 64,
+            Self::AfterRestoreFailed => 65,
             Self::HostFailed => 70,
         }
     }
@@ -117,6 +124,16 @@ impl Failure {
         }
     }
 
+    fn hook(error: &HookError) -> Self {
+        Self {
+            exit: match error.hook {
+                Hook::BeforeSnapshot => Exit::BeforeSnapshotFailed,
+                Hook::AfterRestore => Exit::AfterRestoreFailed,
+            },
+            message: error.to_string(),
+        }
+    }
+
     fn runtime_api(error: &runtime_api::Error) -> Self {
         Self {
             exit: Exit::RuntimeApiFailed,
@@ -162,9 +179,10 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
     match outcome {
         Outcome::Finished(Ok(()))
         | Outcome::Terminated
-        | Outcome::Expired(Task::Init | Task::Completion, Cause::Signal) => Ok(()),
+        | Outcome::Expired(Task::Init | Task::Hook(_) | Task::Completion, Cause::Signal) => Ok(()),
         Outcome::Finished(Err(End::Init(error))) => Err(Failure::init(&error)),
         Outcome::Finished(Err(End::RuntimeApi(error))) => Err(Failure::runtime_api(&error)),
+        Outcome::Finished(Err(End::Hook(error))) => Err(Failure::hook(&error)),
         Outcome::Finished(Err(End::NeedsCompiler { tool, reason })) => {
             Err(hand_over_to_tool(process, &config, &tool, &reason))
         }
@@ -175,6 +193,11 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             });
             report_init_error(&config.runtime_api, &error);
             Err(Failure::init(&error))
+        }
+        Outcome::Expired(Task::Hook(hook), Cause::Deadline) => {
+            let error = HookError::overrun(hook);
+            report(&config.runtime_api, async |client| error.post(client).await);
+            Err(Failure::hook(&error))
         }
         Outcome::Expired(Task::Completion, Cause::Deadline) => {
             warn!(
@@ -235,6 +258,13 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                     };
                     report_init_error(&config.runtime_api, &error);
                 }
+                Some(Task::Hook(hook)) => {
+                    let error = HookError {
+                        hook,
+                        error: FunctionError::Host(message.clone()),
+                    };
+                    report(&config.runtime_api, async |client| error.post(client).await);
+                }
                 Some(Task::Completion) | None => {}
             }
             Err(Failure {
@@ -265,6 +295,7 @@ fn go_on(
 /// Why the worker ended.
 enum End {
     Init(InitError),
+    Hook(HookError),
     RuntimeApi(runtime_api::Error),
     /// The component has to be compiled, which this program cannot, but the tool can.
     NeedsCompiler {
@@ -340,6 +371,17 @@ async fn serve(
         let client = || Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes).of_several();
         let ended = pollers::run(client, deployment, count, ticker, config.init_timeout, watch);
         return ended.await.map_err(End::RuntimeApi);
+    }
+    // A process that has replaced itself has been through this.
+    if config.is_snap_start && config.handover.restarts == 0 {
+        // On an event loop, where a signal can end the wait; and gone before anything else connects.
+        let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
+        snap_start::pass_through(&mut client, &mut deployment, watch)
+            .await
+            .map_err(|failure| match failure {
+                snap_start::Failure::Hook(error) => End::Hook(error),
+                snap_start::Failure::RuntimeApi(error) => End::RuntimeApi(error),
+            })?;
     }
     invoke_loop::run(&mut client, &mut deployment, watch, interrupted)
         .await
@@ -526,12 +568,17 @@ fn answer_from_here(
 }
 
 fn report_init_error(runtime_api: &RuntimeApi, error: &InitError) {
+    report(runtime_api, async |client| client.init_error(&error.report()).await);
+}
+
+/// Has a client of its own report why the process ends.
+fn report(runtime_api: &RuntimeApi, post: impl AsyncFnOnce(&mut Client)) {
     let policy = DeadlinePolicy {
         margin: Duration::ZERO,
         default_timeout: Duration::ZERO,
     };
     let mut client = Client::new(runtime_api, &policy, 0);
-    block_on(async { client.init_error(&error.report()).await });
+    block_on(post(&mut client));
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {

@@ -5,6 +5,7 @@
 //! - [`lambda`] is the process: Init, the loop, the watch over it, and what its end means.
 //! - [`config`] reads arguments and environment variables, once.
 //! - [`manifest`] is the file `orlop.toml`: functions, grants and routes.
+//! - [`snap_start`] is the end of Init where Lambda writes the process down and continues copies of it.
 //! - [`runtime_api`] speaks Lambda's Runtime API: next, response, error.
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`pollers`] is the same on Managed Instances, several times at once.
@@ -36,6 +37,7 @@ pub mod pieces;
 pub mod pollers;
 pub mod runtime_api;
 pub mod sandbox;
+pub mod snap_start;
 pub mod telemetry;
 pub mod wall;
 pub mod watchdog;

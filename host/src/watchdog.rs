@@ -31,6 +31,7 @@ use crate::error::panic_message;
 use crate::function::SharedProgress;
 use crate::runtime_api::{Interrupter, Responder};
 use crate::sandbox::Output;
+use crate::snap_start::Hook;
 
 /// Nothing is running.
 const IDLE: u64 = 0;
@@ -43,6 +44,8 @@ const NEVER: u64 = u64::MAX;
 const FIRST_LOOK: u64 = 500_000_000;
 /// How long after a termination signal an event may still arrive.
 pub const LAST_CALL: Duration = Duration::from_millis(20);
+/// How far the clock may jump back, as it may when Lambda restores a snapshot of the process: no instant is before `epoch`.
+const LARGEST_JUMP: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How long a running guest may go on after a termination signal. Lambda kills the process 300 ms after it.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 
@@ -51,6 +54,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(150);
 pub enum Task {
     /// Init: failing it means `/init/error` and exit.
     Init,
+    /// What guests do around a snapshot of the process: failing it means a report and exit.
+    Hook(Hook),
     /// Init of a process that goes on with a batch: what is done of the batch so far can be answered.
     Resumption {
         /// Answers the event.
@@ -262,10 +267,13 @@ impl Watchdog {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
         }
+        let now = Instant::now();
+        let epoch = now.checked_sub(LARGEST_JUMP).unwrap_or(now);
+        let began = u64::try_from((now - epoch).as_nanos()).unwrap_or(0);
         let shared = Shared {
-            epoch: Instant::now(),
+            epoch,
             deadline: AtomicU64::new(IDLE),
-            wakes_at: AtomicU64::new(FIRST_LOOK),
+            wakes_at: AtomicU64::new(began.saturating_add(FIRST_LOOK)),
             task: Mutex::new(None),
             waker,
             shutdown: Notify::new(),

@@ -33,6 +33,7 @@ mod sandbox;
 mod second_wall;
 mod signing;
 mod site;
+mod snap_start;
 mod snapshots;
 mod soak;
 mod streaming;

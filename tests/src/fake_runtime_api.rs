@@ -62,6 +62,7 @@ pub struct Builder {
     patience: Duration,
     tolerates_violations: bool,
     is_refusing: bool,
+    is_snap_start: bool,
     concurrency: Option<usize>,
     upload_bytes_per_second: Option<u32>,
 }
@@ -80,6 +81,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     began_at: Instant,
+    is_snap_start: bool,
     concurrency: Option<usize>,
     upload_bytes_per_second: Option<u32>,
 }
@@ -93,12 +95,16 @@ struct State {
     error_script: VecDeque<Reply>,
     init_error_script: VecDeque<Reply>,
     register_script: VecDeque<Reply>,
+    /// What those get who wait at `/restore/next`.
+    restore_script: VecDeque<Reply>,
     /// Every event handed out, in order; the last is the current one of a sequential runtime.
     invocations: Vec<Invocation>,
     /// The connections on which a `/next` waits for an event.
     pending_next: Vec<usize>,
     has_polled: bool,
     has_failed_init: bool,
+    is_ready_for_snapshot: bool,
+    is_restored: bool,
     extensions: Vec<String>,
     polling_extensions: usize,
     connections: HashMap<usize, TcpStream>,
@@ -136,6 +142,7 @@ impl FakeRuntimeApi {
             patience: crate::process::PATIENCE,
             tolerates_violations: false,
             is_refusing: false,
+            is_snap_start: false,
             concurrency: None,
             upload_bytes_per_second: None,
         }
@@ -181,6 +188,11 @@ impl FakeRuntimeApi {
         self.script(|state| state.register_script.push_back(reply))
     }
 
+    /// Answers a `/restore/next`, the one that waits or the next one: with 200, the runtime is a restored copy from then on.
+    pub fn restore(&self, reply: Reply) -> &Self {
+        self.script(|state| state.restore_script.push_back(reply))
+    }
+
     /// Resets the next `count` connections before a request is read.
     pub fn drop_connections(&self, count: usize) -> &Self {
         self.script(|state| state.connections_to_drop += count)
@@ -215,6 +227,7 @@ impl FakeRuntimeApi {
                 (invocation.is_uploading, invocation.is_answered) = (false, true);
             }
             (state.has_polled, state.has_failed_init) = (false, false);
+            (state.is_ready_for_snapshot, state.is_restored) = (false, false);
             state.extensions.clear();
         })
     }
@@ -230,7 +243,8 @@ impl FakeRuntimeApi {
     /// `/init/error` after the first `/next`, or twice; `/error` while a response is being uploaded; an upload that
     /// breaks off; a missing `User-Agent`; a buffered body without `Content-Length`, a streamed one with it; an
     /// error type that Lambda does not keep, an error body that is not one; a wrong echo of the invocation id; an
-    /// extension that registers too late or polls as somebody else; unknown paths; bytes that are not HTTP.
+    /// extension that registers too late or polls as somebody else; with SnapStart, `/next` before the restore, a second
+    /// `/restore/next`, `/restore/error` before the restore or after `/next`; unknown paths; bytes that are not HTTP.
     pub fn violations(&self) -> Vec<String> {
         self.shared.lock().violations.clone()
     }
@@ -312,6 +326,22 @@ impl FakeRuntimeApi {
     pub fn wait_for_init_error(&self) -> Answer {
         self.wait("an /init/error", |state| {
             let mut reports = state.requests.iter().filter(|request| call(request) == Call::InitError);
+            reports.find_map(|request| Answer::of(request, true))
+        })
+    }
+
+    /// Waits until the runtime says that it may be written down.
+    pub fn wait_for_snapshot(&self) {
+        self.wait("a /restore/next", |state| state.is_ready_for_snapshot.then_some(()));
+    }
+
+    /// Waits for the first `/restore/error`, whatever status it got.
+    pub fn wait_for_restore_error(&self) -> Answer {
+        self.wait("a /restore/error", |state| {
+            let mut reports = state
+                .requests
+                .iter()
+                .filter(|request| call(request) == Call::RestoreError);
             reports.find_map(|request| Answer::of(request, true))
         })
     }
@@ -422,6 +452,13 @@ impl Builder {
         self
     }
 
+    /// Plays Lambda with SnapStart: between Init and the first `/next` there is `/restore/next`.
+    #[must_use]
+    pub fn snap_start(mut self) -> Self {
+        self.is_snap_start = true;
+        self
+    }
+
     /// Plays the Runtime API of a Managed Instance: `count` `/next` may be pending, and events overlap.
     #[must_use]
     pub fn concurrency(mut self, count: usize) -> Self {
@@ -454,6 +491,7 @@ impl Builder {
             patience,
             tolerates_violations,
             is_refusing,
+            is_snap_start,
             concurrency,
             upload_bytes_per_second,
         } = self;
@@ -462,6 +500,7 @@ impl Builder {
             state: Mutex::default(),
             changed: Condvar::new(),
             began_at: Instant::now(),
+            is_snap_start,
             concurrency,
             upload_bytes_per_second,
         };

@@ -12,7 +12,8 @@ use syn::{
 };
 
 const ITEM_FORM: &str = "`#[handler]` goes on a function: `fn handle(event: E) -> Result<R, Error>`";
-const ATTRIBUTE_FORM: &str = "`#[handler]` takes nothing, or the function to run once: `#[handler(init = prepare)]`";
+const ATTRIBUTE_FORM: &str = "`#[handler]` takes nothing, or functions to run at other times: `#[handler(init = prepare)]`; \
+                              beside `init` there are `before_snapshot` and `after_restore`";
 
 /// The function and what makes it a handler.
 ///
@@ -20,17 +21,14 @@ const ATTRIBUTE_FORM: &str = "`#[handler]` takes nothing, or the function to run
 ///
 /// Every mistake in the attribute and in the signature, each at its token.
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let init = parse_attribute.parse2(attribute);
+    let hooks = parse_attribute.parse2(attribute);
     let function = parse_function(item);
     let expansion = function.and_then(|function| {
         let handler = Handler::parse(&function.sig)?;
-        Ok(generate(
-            &function,
-            &handler,
-            init.as_ref().ok().and_then(Option::as_ref),
-        ))
+        let without = Hooks::default();
+        Ok(generate(&function, &handler, hooks.as_ref().unwrap_or(&without)))
     });
-    match (init, expansion) {
+    match (hooks, expansion) {
         (Ok(_), expansion) => expansion,
         (Err(error), Ok(_)) => Err(error),
         (Err(mut error), Err(other)) => {
@@ -49,27 +47,41 @@ pub(crate) fn explain(error: &Error, item: TokenStream) -> TokenStream {
     quote!(#messages #item fn main() {})
 }
 
-/// `init = path`, or nothing.
-fn parse_attribute(input: ParseStream<'_>) -> syn::Result<Option<Path>> {
-    if input.is_empty() {
-        return Ok(None);
-    }
+/// The functions that the attribute names.
+#[derive(Default)]
+struct Hooks {
+    init: Option<Path>,
+    before_snapshot: Option<Path>,
+    after_restore: Option<Path>,
+}
+
+/// `init = path` and the like, each once, or nothing.
+fn parse_attribute(input: ParseStream<'_>) -> syn::Result<Hooks> {
     let explained = |error: Error| Error::new(error.span(), ATTRIBUTE_FORM);
-    let argument: Ident = input.parse().map_err(explained)?;
-    if argument != "init" {
-        return Err(Error::new(
-            argument.span(),
-            format!("unknown argument `{argument}`: {ATTRIBUTE_FORM}"),
-        ));
+    let mut hooks = Hooks::default();
+    while !input.is_empty() {
+        let argument: Ident = input.parse().map_err(explained)?;
+        let hook = match argument.to_string().as_str() {
+            "init" => &mut hooks.init,
+            "before_snapshot" => &mut hooks.before_snapshot,
+            "after_restore" => &mut hooks.after_restore,
+            _ => {
+                return Err(Error::new(
+                    argument.span(),
+                    format!("unknown argument `{argument}`: {ATTRIBUTE_FORM}"),
+                ));
+            }
+        };
+        if hook.is_some() {
+            return Err(Error::new(argument.span(), ATTRIBUTE_FORM));
+        }
+        input.parse::<Token![=]>().map_err(explained)?;
+        *hook = Some(input.call(Path::parse_mod_style).map_err(explained)?);
+        if !input.is_empty() {
+            input.parse::<Token![,]>().map_err(explained)?;
+        }
     }
-    input.parse::<Token![=]>().map_err(explained)?;
-    let path = input.call(Path::parse_mod_style).map_err(explained)?;
-    input.parse::<Option<Token![,]>>()?;
-    if input.is_empty() {
-        Ok(Some(path))
-    } else {
-        Err(input.error(ATTRIBUTE_FORM))
-    }
+    Ok(hooks)
 }
 
 fn parse_function(item: TokenStream) -> syn::Result<ItemFn> {
@@ -176,7 +188,12 @@ fn mistake_of_type(argument: &Type) -> Option<Error> {
     Some(Error::new_spanned(argument, message))
 }
 
-fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> TokenStream {
+fn generate(function: &ItemFn, handler: &Handler<'_>, hooks: &Hooks) -> TokenStream {
+    let Hooks {
+        init,
+        before_snapshot,
+        after_restore,
+    } = hooks;
     let Handler {
         name,
         event,
@@ -190,8 +207,9 @@ fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> To
     let decode = quote_spanned!(at(event)=> ::orlop_sdk::__internal::decode::<#event>);
     let context = context.map(|context| quote_spanned!(at(context)=> , context));
     let encode = quote_spanned!(at(answer)=> .encode(answer));
-    let init_method = init.map(|path| {
-        let prepare = quote_spanned!(at(path)=> ::orlop_sdk::__internal::prepare(#path));
+    let run = |path: &Path| quote_spanned!(at(path)=> ::orlop_sdk::__internal::prepare(#path));
+    let init_method = init.as_ref().map(|path| {
+        let prepare = run(path);
         quote_spanned! {hidden=>
             fn init() -> ::core::result::Result<(), ::orlop_sdk::Error> {
                 static PREPARED: ::orlop_sdk::__internal::Prepared = ::orlop_sdk::__internal::Prepared::new();
@@ -199,7 +217,20 @@ fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> To
             }
         }
     });
-    let lifecycle = init.map(|_| {
+    let snap_start_methods = [("before_snapshot", before_snapshot), ("after_restore", after_restore)]
+        .into_iter()
+        .filter_map(|(name, path)| {
+            let (name, hook) = (Ident::new(name, hidden), run(path.as_ref()?));
+            Some(quote_spanned!(hidden=> fn #name() -> ::core::result::Result<(), ::orlop_sdk::Error> { #hook }))
+        });
+    let snap_start = (before_snapshot.is_some() || after_restore.is_some()).then(|| {
+        quote_spanned! {hidden=>
+            ::orlop_sdk::__internal::export_snap_start!(
+                __OrlopFunction with_types_in ::orlop_sdk::__internal::snap_start
+            );
+        }
+    });
+    let lifecycle = init.as_ref().map(|_| {
         quote_spanned! {hidden=>
             ::orlop_sdk::__internal::export_lifecycle!(
                 __OrlopFunction with_types_in ::orlop_sdk::__internal::preparation
@@ -216,6 +247,8 @@ fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> To
         #[automatically_derived]
         impl ::orlop_sdk::__internal::Function for __OrlopFunction {
             #init_method
+
+            #(#snap_start_methods)*
 
             fn handle(
                 event: ::std::vec::Vec<u8>,
@@ -234,6 +267,7 @@ fn generate(function: &ItemFn, handler: &Handler<'_>, init: Option<&Path>) -> To
                 __OrlopFunction with_types_in ::orlop_sdk::__internal::function
             );
             #lifecycle
+            #snap_start
         };
 
         fn main() -> ::std::process::ExitCode {
@@ -278,6 +312,16 @@ mod tests {
     fn only_a_guest_with_init_exports_the_lifecycle() {
         let item = "fn greet(name: String) -> Result<String, Error> { Ok(name) }";
         assert_expands("init = setup::prepare", item, include_str!("../expansions/init.rs"));
+    }
+
+    #[test]
+    fn only_a_guest_with_hooks_exports_them() {
+        let item = "fn greet(name: String) -> Result<String, Error> { Ok(name) }";
+        assert_expands(
+            "after_restore = renew",
+            item,
+            include_str!("../expansions/snap_start.rs"),
+        );
     }
 
     #[test]

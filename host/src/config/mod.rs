@@ -43,6 +43,8 @@ pub const LOG_GROUP: &str = "AWS_LAMBDA_LOG_GROUP_NAME";
 pub const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
 /// The number of events at a time that Managed Instances offer. Its presence means that this is one, also if it is 1.
 pub const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
+/// How this environment begins: `on-demand`, `provisioned-concurrency`, `snap-start` or `lambda-managed-instances`.
+pub const INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 /// `Text` or `JSON`, in any case.
 pub const LOG_FORMAT: &str = "AWS_LAMBDA_LOG_FORMAT";
 /// `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR` or `FATAL`; anything else means `INFO`.
@@ -86,6 +88,8 @@ pub struct Config {
     pub deadlines: DeadlinePolicy,
     /// The time Init may take before the process gives up.
     pub init_timeout: Duration,
+    /// Whether Lambda takes a snapshot at the end of Init.
+    pub is_snap_start: bool,
     /// When an artifact's digest is checked.
     pub verification: Verification,
     /// What compiling a component at Init may take.
@@ -166,6 +170,7 @@ impl Config {
                 default_timeout: settings.duration("ORLOP_TIMEOUT", functions::DEFAULT_TIMEOUT)?,
             },
             init_timeout: settings.duration("ORLOP_INIT_TIMEOUT", Duration::from_secs(900))?,
+            is_snap_start: environment.get(INITIALIZATION_TYPE) == Some("snap-start"),
             verification: settings
                 .choice(
                     "ORLOP_VERIFY_ARTIFACT",

@@ -128,7 +128,7 @@ impl Function {
             // A program ends with its event.
             _ if !world.is_reusable() => Isolation::Event,
             Some(isolation) => isolation,
-            None if world.has_init() => Isolation::Environment,
+            None if world.has_init() || world.has_snap_start() => Isolation::Environment,
             None => Isolation::Event,
         };
         Self {
@@ -207,6 +207,43 @@ impl Function {
             Slot::Failed(error) => Err(error.clone()),
             Slot::Empty | Slot::Ready(..) | Slot::Spent(_) => Ok(()),
         }
+    }
+
+    /// Before a snapshot of this process is taken: a guest with hooks for that, if it is kept, gets ready to be in it. Any
+    /// other instance goes: what it has drawn at random would be the same in every copy.
+    ///
+    /// # Errors
+    ///
+    /// Of the guest's hook.
+    pub async fn before_snapshot(&mut self) -> Result<(), FunctionError> {
+        match &mut self.slot {
+            Slot::Ready(instance, _) if self.recipe.world.has_snap_start() && self.isolation != Isolation::Event => {
+                self.output.begin(Origin::default());
+                let outcome = instance.before_snapshot().await;
+                self.output.flush();
+                outcome
+            }
+            Slot::Empty | Slot::Ready(..) | Slot::Spent(_) | Slot::Failed(_) => {
+                self.slot = Slot::Empty;
+                Ok(())
+            }
+        }
+    }
+
+    /// After this process came out of a snapshot: what [`Self::before_snapshot`] has kept gets its other hook, and where it
+    /// kept nothing there is an instance again.
+    ///
+    /// # Errors
+    ///
+    /// Of the guest's hook, or why no instance came up.
+    pub async fn after_restore(&mut self) -> Result<(), FunctionError> {
+        let Slot::Ready(instance, _) = &mut self.slot else {
+            return Ok(self.prepare_first().await?);
+        };
+        self.output.begin(Origin::default());
+        let outcome = instance.after_restore().await;
+        self.output.flush();
+        outcome
     }
 
     /// Runs the guest for one event and returns its answer: at most [`MAX_RESPONSE_BYTES`] bytes, otherwise as the guest

@@ -329,6 +329,49 @@ impl Client {
         }
     }
 
+    /// Tells Lambda that the process may be written down, and returns in a copy of it: hours later, or years. There is no
+    /// timeout, and no second try: only Lambda knows what a broken connection means here. What is sent next has a connection
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; the process should end.
+    pub async fn restore_next(&mut self) -> Result<(), Error> {
+        const CALL: &str = "GET restore/next";
+        let sent = self.transport.send(self.endpoint.requests.restore_next(), |_| ()).await;
+        let Reply { status, body, .. } = sent.map_err(|source| Error::Transport { call: CALL, source })?;
+        let reason = self.read_refusal(body).await;
+        self.transport.close();
+        match status {
+            StatusCode::OK => Ok(()),
+            status => Err(Error::Refused {
+                call: CALL,
+                status,
+                reason,
+            }),
+        }
+    }
+
+    /// As [`Self::init_error`], after a restore.
+    pub async fn restore_error(&mut self, report: &ErrorReport) {
+        let request = self.endpoint.requests.restore_error(report, report.to_json().into());
+        match tokio::time::timeout(INIT_ERROR_TIMEOUT, self.transport.send(request, |_| ())).await {
+            Ok(Ok(reply)) if reply.status.is_success() => {}
+            Ok(Ok(Reply { status, body, .. })) => {
+                let reason = self.read_refusal(body).await;
+                warn!(
+                    status = status.as_u16(),
+                    reason, "the Runtime API did not take the restore error"
+                );
+            }
+            Ok(Err(error)) => warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot report the restore error"
+            ),
+            Err(_) => warn!("the Runtime API did not answer the restore error in time"),
+        }
+    }
+
     /// Posts an answer, and once more if the connection broke: a second copy of an answer that did arrive is refused by
     /// Lambda and harmless.
     ///

@@ -235,6 +235,16 @@ impl Requests {
         request
     }
 
+    pub(super) fn restore_next(&self) -> Request<Bytes> {
+        self.get("/2018-06-01/runtime/restore/next")
+    }
+
+    pub(super) fn restore_error(&self, report: &ErrorReport, body: Bytes) -> Request<Bytes> {
+        let mut request = self.post("/2018-06-01/runtime/restore/error", body);
+        describe(&mut request, report);
+        request
+    }
+
     pub(super) fn register_extension(&self) -> Request<Bytes> {
         let body = Bytes::from_static(b"{\"events\":[]}");
         let mut request = self.post("/2020-01-01/extension/register", body);

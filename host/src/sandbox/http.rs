@@ -29,6 +29,11 @@ impl Hooks {
         }
     }
 
+    /// Gives requests as long as a start-up may take from now.
+    pub(super) fn set_start_up_deadline(&mut self) {
+        self.deadline = Instant::now() + START_UP;
+    }
+
     /// Gives requests until then.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;

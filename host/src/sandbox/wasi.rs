@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use tracing::error;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
@@ -42,6 +44,7 @@ pub struct State {
     stdin: Stdin,
     stdout: Stdout,
     may_block: bool,
+    random_bytes: u64,
     is_abandoned: bool,
 }
 
@@ -57,28 +60,13 @@ impl State {
             outbound,
             log: _,
         } = factory;
-        let end = |stream| OutputEnd {
-            output: Arc::clone(output),
-            stream,
-        };
         let (stdin, stdout) = (Stdin::default(), Stdout::default());
         // Host calls may block a thread that serves one guest at a time, because the watchdog watches it from another one.
         let may_block = match execution {
             Execution::Sequential => true,
             Execution::Concurrent => false,
         };
-        // The builder's defaults are a closed stdin, no arguments, no variables, no preopens and no network.
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.allow_blocking_current_thread(may_block)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .max_random_size(limits.random_bytes)
-            .stderr(end(Stream::Stderr));
-        match visible.stdio {
-            Stdio::Log => wasi.stdout(end(Stream::Stdout)),
-            Stdio::Event => wasi.stdin(stdin.clone()).stdout(stdout.clone()),
-        };
+        let mut wasi = wasi(limits.random_bytes, may_block, visible.stdio, output, &stdin, &stdout);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_HEADERS_BYTES);
         let mut table = ResourceTable::new();
@@ -96,8 +84,25 @@ impl State {
             stdin,
             stdout,
             may_block,
+            random_bytes: limits.random_bytes,
             is_abandoned: false,
         }
+    }
+
+    /// For a sandbox that comes out of a snapshot of the process: its random numbers and its clock are those of now.
+    pub fn renew(&mut self) {
+        let mut wasi = wasi(
+            self.random_bytes,
+            self.may_block,
+            self.visible.stdio,
+            &self.output,
+            &self.stdin,
+            &self.stdout,
+        );
+        // The library's own generator, by our name for it: were it of another version than ours, this would not compile, and
+        // `snap_start` would seed the wrong one.
+        self.wasi = wasi.secure_random(StdRng::from_rng(&mut rand::rng())).build();
+        self.hooks.set_start_up_deadline();
     }
 
     /// Gives the sandbox to one event, which ends at `deadline` and has variables of its own.
@@ -165,6 +170,34 @@ impl State {
     pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limiter
     }
+}
+
+/// What WASI is made of for one guest. The builder's defaults are a closed stdin, no arguments, no variables, no preopens and
+/// no network.
+fn wasi(
+    random_bytes: u64,
+    may_block: bool,
+    stdio: Stdio,
+    output: &Arc<Output>,
+    stdin: &Stdin,
+    stdout: &Stdout,
+) -> WasiCtxBuilder {
+    let end = |stream| OutputEnd {
+        output: Arc::clone(output),
+        stream,
+    };
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.allow_blocking_current_thread(may_block)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(random_bytes)
+        .stderr(end(Stream::Stderr));
+    match stdio {
+        Stdio::Log => wasi.stdout(end(Stream::Stdout)),
+        Stdio::Event => wasi.stdin(stdin.clone()).stdout(stdout.clone()),
+    };
+    wasi
 }
 
 impl WasiView for State {

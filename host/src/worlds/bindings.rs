@@ -10,6 +10,15 @@ pub(super) mod function {
     });
 }
 
+pub(super) mod snap_start {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "snap-start-hooks",
+        exports: { default: async },
+        with: { "orlop:function/types@0.1.0": super::function::orlop::function::types },
+    });
+}
+
 pub(super) mod preparation {
     wasmtime::component::bindgen!({
         path: "../wit",

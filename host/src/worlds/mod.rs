@@ -5,6 +5,7 @@ mod command;
 mod handler;
 mod http;
 mod outcome;
+mod snap_start;
 mod start;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ use crate::sandbox::{State, Stdio};
 pub const HANDLER_INTERFACE: &str = "orlop:function/handler@0.1.0";
 /// The optional interface of a component that prepares itself.
 pub const LIFECYCLE_INTERFACE: &str = "orlop:function/lifecycle@0.1.0";
+/// The optional interface of a component that knows of Lambda's snapshots.
+pub const SNAP_START_INTERFACE: &str = "orlop:function/snap-start@0.1.0";
 /// What [`LIFECYCLE_INTERFACE`] is called in a snapshot. Nobody calls it any more: its work is done.
 pub const INITIALISED_INTERFACE: &str = "orlop:function/initialised@0.1.0";
 
@@ -148,6 +151,7 @@ pub struct Call<'a> {
 pub struct World {
     linked: InstancePre<State>,
     has_init: bool,
+    has_snap_start: bool,
     exports: Exports,
 }
 
@@ -162,6 +166,7 @@ enum Exports {
 pub struct Instance {
     store: Store<State>,
     guest: Guest,
+    snap_start: Option<snap_start::Hooks>,
 }
 
 enum Guest {
@@ -179,6 +184,7 @@ impl World {
     pub fn new(kind: Kind, linker: &Linker<State>, component: &Component) -> Result<Self, String> {
         let linked = linker.instantiate_pre(component).map_err(|error| unlinkable(&error))?;
         let has_init = component.get_export_index(None, LIFECYCLE_INTERFACE).is_some();
+        let has_snap_start = component.get_export_index(None, SNAP_START_INTERFACE).is_some();
         let exports = match kind {
             Kind::Handler => handler::Exports::new(&linked).map(Exports::Handler),
             Kind::Http => http::Exports::new(&linked).map(Exports::Http),
@@ -188,6 +194,7 @@ impl World {
             exports: exports.map_err(|error| start::mismatch(&error))?,
             linked,
             has_init,
+            has_snap_start,
         })
     }
 
@@ -202,6 +209,11 @@ impl World {
     /// Whether the guest prepares itself, which is how it asks to be kept.
     pub fn has_init(&self) -> bool {
         self.has_init
+    }
+
+    /// Whether the guest has hooks for Lambda's snapshots, which is how it asks to be in them.
+    pub fn has_snap_start(&self) -> bool {
+        self.has_snap_start
     }
 
     /// As [`Self::start`], for somebody who wants to look into the instance.
@@ -226,8 +238,16 @@ impl World {
             Exports::Http(exports) => exports.load(&mut store, &instance).map(Guest::Http),
             Exports::Command(exports) => exports.load(&mut store, &instance).map(Guest::Command),
         };
-        match guest {
-            Ok(guest) => Ok(Instance { store, guest }),
+        let snap_start = match self.has_snap_start {
+            true => snap_start::Hooks::load(&mut store, &instance).map(Some),
+            false => Ok(None),
+        };
+        match guest.and_then(|guest| Ok((guest, snap_start?))) {
+            Ok((guest, snap_start)) => Ok(Instance {
+                store,
+                guest,
+                snap_start,
+            }),
             Err(error) => Err(StartError::Mismatched(start::mismatch(&error))),
         }
     }
@@ -250,13 +270,40 @@ impl Instance {
         !self.store.data().is_abandoned()
     }
 
+    /// Lets the guest get ready for a snapshot of this process, if it has a hook for that. After an error, the instance must
+    /// not be used again.
+    ///
+    /// # Errors
+    ///
+    /// Any [`FunctionError`].
+    pub async fn before_snapshot(&mut self) -> Result<(), FunctionError> {
+        match &self.snap_start {
+            Some(hooks) => hooks.before_snapshot(&mut self.store).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the guest, whose memory comes from a snapshot, random numbers that no other copy of it has, and calls its hook.
+    /// After an error, the instance must not be used again.
+    ///
+    /// # Errors
+    ///
+    /// Any [`FunctionError`].
+    pub async fn after_restore(&mut self) -> Result<(), FunctionError> {
+        self.store.data_mut().renew();
+        match &self.snap_start {
+            Some(hooks) => hooks.after_restore(&mut self.store).await,
+            None => Ok(()),
+        }
+    }
+
     /// Calls the guest with one event. After an error other than the guest's own, the instance must not be used again.
     ///
     /// # Errors
     ///
     /// Any [`FunctionError`].
     pub async fn call(&mut self, call: &Call<'_>) -> Result<Answer, FunctionError> {
-        let Self { store, guest } = self;
+        let Self { store, guest, .. } = self;
         match guest {
             Guest::Handler(guest) => guest.call(store, call).await.map(Answer::Whole),
             Guest::Http(guest) => guest.call(store, call).await,

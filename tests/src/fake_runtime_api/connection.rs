@@ -28,6 +28,8 @@ pub(super) enum Call {
     Response(String),
     Error(String),
     InitError,
+    RestoreNext,
+    RestoreError,
     Register,
     ExtensionNext,
     Ping,
@@ -37,7 +39,7 @@ pub(super) enum Call {
 
 impl Call {
     pub(super) fn is_error(&self) -> bool {
-        matches!(self, Self::Error(_) | Self::InitError)
+        matches!(self, Self::Error(_) | Self::InitError | Self::RestoreError)
     }
 
     /// The end of the path and the request id, if this is an answer to an event.
@@ -57,6 +59,8 @@ pub(super) fn call(request: &Request) -> Call {
     let (method, call) = match path {
         "/2018-06-01/runtime/invocation/next" => ("GET", Call::Next),
         "/2018-06-01/runtime/init/error" => ("POST", Call::InitError),
+        "/2018-06-01/runtime/restore/next" => ("GET", Call::RestoreNext),
+        "/2018-06-01/runtime/restore/error" => ("POST", Call::RestoreError),
         "/2020-01-01/extension/register" => ("POST", Call::Register),
         "/2020-01-01/extension/event/next" => ("GET", Call::ExtensionNext),
         "/2018-06-01/ping" => ("GET", Call::Ping),
@@ -116,9 +120,16 @@ impl Connection<'_> {
         while let Some(head) = self.source.request_head()? {
             let request = self.record(head);
             let call = call(&self.shared.lock().requests[request]);
+            let is_of_snap_start = matches!(call, Call::RestoreNext | Call::RestoreError);
+            // Without SnapStart there is no such thing.
+            let is_there = !is_of_snap_start || self.shared.is_snap_start;
+            let call = if is_there { call } else { Call::Unknown };
             let is_kept = match call {
                 Call::Next => self.next(request),
-                call @ (Call::Response(_) | Call::Error(_) | Call::InitError) => self.answer(request, &call),
+                Call::RestoreNext => self.restore_next(request),
+                call @ (Call::Response(_) | Call::Error(_) | Call::InitError | Call::RestoreError) => {
+                    self.answer(request, &call)
+                }
                 Call::Register => self.register(request),
                 Call::ExtensionNext => self.extension_next(request),
                 Call::Ping => self.plain(
@@ -180,6 +191,11 @@ impl Connection<'_> {
             state.violations.push(String::from("/next has a body"));
         }
         state.has_polled = true;
+        if self.shared.is_snap_start && !state.is_restored {
+            state.violations.push(String::from("/next before the restore"));
+            drop(state);
+            return self.plain(request, &refused_transition("Started", "Ready"));
+        }
         if state.has_failed_init {
             state.violations.push(String::from("/next after /init/error"));
             drop(state);
@@ -261,10 +277,30 @@ impl Connection<'_> {
         }
     }
 
+    fn restore_next(&mut self, request: usize) -> io::Result<bool> {
+        self.read_body(request)?;
+        let mut state = self.shared.lock();
+        if state.is_ready_for_snapshot || state.has_polled || state.has_failed_init {
+            state.violations.push(String::from("/restore/next at the wrong time"));
+            drop(state);
+            return self.plain(request, &refused_transition("Ready", "RestoreReady"));
+        }
+        state.is_ready_for_snapshot = true;
+        self.shared.changed.notify_all();
+        let (mut state, reply) = self.wait(state, |state| state.restore_script.pop_front());
+        let Some(reply) = reply else {
+            return Ok(false);
+        };
+        state.is_restored = reply.status == 200;
+        drop(state);
+        self.plain(request, &reply)
+    }
+
     fn answer(&mut self, request: usize, call: &Call) -> io::Result<bool> {
         let mut state = self.shared.lock();
         let headers = state.requests[request].headers.clone();
         let verdict = match call.answered_event() {
+            None if *call == Call::RestoreError => state.judge_restore_error(&headers),
             None => state.judge_init_error(&headers),
             Some((name, id)) => state.judge_answer(name, id, &headers, self.shared.concurrency.is_some()),
         };

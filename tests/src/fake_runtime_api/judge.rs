@@ -134,6 +134,23 @@ impl State {
         }
     }
 
+    pub(super) fn judge_restore_error(&mut self, headers: &Headers) -> Verdict {
+        if wire::value(headers, INVOCATION_ID).is_some() {
+            self.violations
+                .push(String::from("/restore/error echoes an invocation id"));
+        }
+        if !self.is_restored || self.has_polled {
+            let reply = refused_transition("Ready", "RestoreError");
+            return self.refuse(String::from("/restore/error at the wrong time"), reply);
+        }
+        Verdict {
+            invocation: None,
+            reply: Reply::accepted(),
+            is_scripted: false,
+            wedges: false,
+        }
+    }
+
     fn refuse(&mut self, violation: String, reply: Reply) -> Verdict {
         self.violations.push(violation);
         Verdict {
