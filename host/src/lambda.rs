@@ -477,6 +477,8 @@ async fn register(config: &Config, identifier: &OnceLock<String>) {
 fn tokio_threads() -> Result<tokio::runtime::Runtime, InitError> {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("guests")
+        // Guests that compute keep every thread busy; what arrives for others is looked after whenever one lets go.
+        .event_interval(1)
         .enable_io()
         .enable_time()
         .build()

@@ -142,10 +142,10 @@ fn a_guest_that_loops_forever_does_not_disturb_the_others() {
     let pid = served.host.pid();
     // As many as there are threads, and one more.
     for index in 0..3 {
-        let event = Event::new(format!("loop-{index}"), "true").due_in(Duration::from_secs(6));
+        let event = Event::new(format!("loop-{index}"), "true").due_in(Duration::from_secs(8));
         served.lambda.send(event);
     }
-    for round in 0..20 {
+    for round in 0..5 {
         served.answer(&format!("other-{round}"), "false");
     }
     for index in 0..3 {
