@@ -82,6 +82,27 @@ fn events_run_at_a_time_and_every_answer_goes_to_its_own() {
     assert_eq!(served.host.pid(), pid);
 }
 
+#[test]
+fn a_thousand_handlers_that_wait_fit_into_300_megabytes() {
+    const COUNT: usize = 1000;
+    let served = served(guests::SLEEP, COUNT, &[]);
+    served.lambda.wait_for_nexts(COUNT);
+    for (id, payload) in numbered(COUNT, |_| "4000".to_owned()) {
+        served
+            .lambda
+            .send(Event::new(id, payload).due_in(Duration::from_secs(60)));
+    }
+    served.lambda.wait_until_pending(0);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", served.host.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 300_000_000 / 1024, "{kib} KiB");
+    for index in 0..COUNT {
+        let answer = served.lambda.wait_for_answer(&format!("event-{index}"));
+        assert_eq!(answer.text(), "4000");
+    }
+}
+
 // Statement 70.
 #[test]
 fn the_trace_is_in_the_environment_of_its_own_guest_and_of_nobody_else() {
