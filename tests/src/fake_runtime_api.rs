@@ -37,7 +37,7 @@ use connection::{Call, call};
 /// Lambda's limit of a buffered answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 6_291_556;
 
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 
 const SLOW_READER_BUFFER_BYTES: usize = 128 * 1024;
 

@@ -38,6 +38,8 @@ use crate::pieces::Pieces;
 
 /// How long `/next` is retried while the API cannot be reached or answers nonsense.
 const NEXT_PATIENCE: Duration = Duration::from_secs(3);
+/// The same for one of several pollers. When hundreds of them connect at the same moment, some have to wait for their turn.
+const NEXT_PATIENCE_OF_SEVERAL: Duration = Duration::from_secs(10);
 /// The first pause between two tries; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two tries.
@@ -211,7 +213,11 @@ impl Client {
                 );
                 Instant::now()
             });
-            if since.elapsed() + pause > NEXT_PATIENCE {
+            let patience = match self.is_one_of_several {
+                true => NEXT_PATIENCE_OF_SEVERAL,
+                false => NEXT_PATIENCE,
+            };
+            if since.elapsed() + pause > patience {
                 return Err(failure);
             }
             tokio::time::sleep(jittered(pause)).await;
