@@ -309,11 +309,7 @@ enum End {
 fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
     widen_heap();
-    let runtime = match config.execution() {
-        Execution::Sequential => tokio_runtime(),
-        Execution::Concurrent => tokio_threads(),
-    }
-    .map_err(End::Init)?;
+    let runtime = event_loop(config.execution()).map_err(End::Init)?;
     // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
     // every answer of Lambda's would be a reason.
     let task = runtime.spawn(async move { serve(&config, &log, &watch, &extension, started).await });
@@ -474,22 +470,18 @@ async fn register(config: &Config, identifier: &OnceLock<String>) {
     }
 }
 
-fn tokio_threads() -> Result<tokio::runtime::Runtime, InitError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("guests")
-        // Guests that compute keep every thread busy; what arrives for others is looked after whenever one lets go.
-        .event_interval(1)
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| InitError::Host {
-            doing: "starting the event loop".to_owned(),
-            reason: error.to_string(),
-        })
-}
-
-fn tokio_runtime() -> Result<tokio::runtime::Runtime, InitError> {
-    tokio::runtime::Builder::new_current_thread()
+/// An event loop, with one thread or with one for each processor.
+fn event_loop(execution: Execution) -> Result<tokio::runtime::Runtime, InitError> {
+    let mut builder = match execution {
+        Execution::Sequential => tokio::runtime::Builder::new_current_thread(),
+        Execution::Concurrent => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            // Guests that compute keep every thread busy; what arrives for others is looked after whenever one lets go.
+            builder.thread_name("guests").event_interval(1);
+            builder
+        }
+    };
+    builder
         .enable_io()
         .enable_time()
         .build()
@@ -584,7 +576,7 @@ fn report(runtime_api: &RuntimeApi, post: impl AsyncFnOnce(&mut Client)) {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
-    match tokio_runtime() {
+    match event_loop(Execution::Sequential) {
         Ok(runtime) => Some(runtime.block_on(work)),
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "cannot reach the Runtime API");

@@ -7,7 +7,7 @@ use wasmtime::{Result, Store};
 use super::Call;
 use super::bindings::function::orlop::function::types;
 use super::bindings::function::{Function, FunctionIndices};
-use super::outcome::classify_answer;
+use super::outcome::{classify_answer, reported};
 use crate::error::FunctionError;
 use crate::sandbox::State;
 
@@ -57,15 +57,7 @@ impl Guest {
         let handler = self.0.orlop_function_handler();
         match handler.call_handle(&mut *store, event, context).await {
             Ok(Ok(answer)) => Ok(answer.into()),
-            Ok(Err(types::FunctionError {
-                error_type,
-                message,
-                stack_trace,
-            })) => Err(FunctionError::Guest {
-                error_type,
-                message,
-                stack_trace,
-            }),
+            Ok(Err(error)) => Err(reported(error)),
             Err(error) => Err(classify_answer(&error, store)),
         }
     }

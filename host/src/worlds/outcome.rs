@@ -4,6 +4,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{FrameInfo, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::bindings::function::orlop::function::types;
 use crate::error::FunctionError;
 use crate::sandbox::State;
 
@@ -83,6 +84,20 @@ fn may_be_about_memory(error: &wasmtime::Error) -> bool {
         error.downcast_ref(),
         Some(Trap::StackOverflow | Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger)
     )
+}
+
+/// The guest failed by its own account.
+pub(super) fn reported(error: types::FunctionError) -> FunctionError {
+    let types::FunctionError {
+        error_type,
+        message,
+        stack_trace,
+    } = error;
+    FunctionError::Guest {
+        error_type,
+        message,
+        stack_trace,
+    }
 }
 
 /// The guest ended itself with that status.

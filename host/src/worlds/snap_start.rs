@@ -5,7 +5,7 @@ use wasmtime::{Result, Store};
 
 use super::bindings::function::orlop::function::types;
 use super::bindings::snap_start::SnapStartHooks;
-use super::outcome::classify;
+use super::outcome::{classify, reported};
 use crate::error::FunctionError;
 use crate::sandbox::State;
 
@@ -33,15 +33,7 @@ impl Hooks {
 fn judge(outcome: Result<Result<(), types::FunctionError>>, store: &Store<State>) -> Result<(), FunctionError> {
     match outcome {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(types::FunctionError {
-            error_type,
-            message,
-            stack_trace,
-        })) => Err(FunctionError::Guest {
-            error_type,
-            message,
-            stack_trace,
-        }),
+        Ok(Err(error)) => Err(reported(error)),
         Err(error) => Err(classify(&error, store)),
     }
 }
