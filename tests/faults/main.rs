@@ -30,6 +30,13 @@ fn echo_behind(proxy: &ToxicProxy, lambda: FakeRuntimeApi) -> Served {
     Served::with(lambda, guests::ECHO, &[("AWS_LAMBDA_RUNTIME_API", &*address)])
 }
 
+/// What came in of answers and reports of errors, in order.
+fn posts(lambda: &FakeRuntimeApi) -> Vec<Request> {
+    let mut requests = lambda.requests();
+    requests.retain(|request| request.method == "POST");
+    requests
+}
+
 /// How many answers to the event with that plain id were accepted.
 fn accepted(lambda: &FakeRuntimeApi, id: &str) -> usize {
     let requests = lambda.requests();

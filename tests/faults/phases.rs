@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use orlop_tests::{Event, FakeRuntimeApi, Reply, Served, Signal, guests};
 
-use crate::{END, tolerant};
+use crate::{END, posts, tolerant};
 
 /// How long a process is stopped: longer than any of its own short times.
 const STOPPED: Duration = Duration::from_millis(700);
@@ -25,15 +25,7 @@ fn a_stop_in_init_loses_nothing() {
         thread::sleep(Duration::from_micros(microseconds));
         freeze(&served);
         assert_eq!(served.answer("a", "1"), 1);
-        assert_eq!(
-            served
-                .lambda
-                .requests()
-                .iter()
-                .filter(|request| request.method == "POST")
-                .count(),
-            1
-        );
+        assert_eq!(posts(&served.lambda).len(), 1);
     }
 }
 
@@ -134,15 +126,7 @@ fn stops_at_random_moments_lose_nothing() {
         assert_eq!(served.lambda.wait_for_answer(&id).body, b"1");
     }
     served.lambda.wait_for_next();
-    assert_eq!(
-        served
-            .lambda
-            .requests()
-            .iter()
-            .filter(|request| request.method == "POST")
-            .count(),
-        40
-    );
+    assert_eq!(posts(&served.lambda).len(), 40);
 }
 
 #[test]

@@ -15,6 +15,17 @@ use tempfile::TempDir;
 
 use crate::projects::Desk;
 
+/// How an `orlop dev` begins that has ports of its own and writes its journal as JSON.
+pub(crate) const DEV_ON_FREE_PORTS: [&str; 7] = [
+    "dev",
+    "--http",
+    "127.0.0.1:0",
+    "--aws",
+    "127.0.0.1:0",
+    "--log-format",
+    "json",
+];
+
 /// A running `orlop dev` on ports of its own.
 struct Dev {
     process: Process,
@@ -29,17 +40,7 @@ impl Dev {
 
     /// Runs it by a command that has no arguments yet.
     fn of(mut command: Command, arguments: &[&str]) -> Self {
-        command
-            .args([
-                "dev",
-                "--http",
-                "127.0.0.1:0",
-                "--aws",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-            ])
-            .args(arguments);
+        command.args(DEV_ON_FREE_PORTS).args(arguments);
         let process = Process::start(command);
         let address = |label: &str| {
             let line = process.wait_for_log(|line| line.trim_start().starts_with(label));

@@ -8,6 +8,8 @@ use orlop_tests::orlop;
 use orlop_tests::strict_queue::{Expectations, Faults, Settings, StrictQueue};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::dev::DEV_ON_FREE_PORTS;
+
 /// How many environments the function may have.
 const CONCURRENCY: usize = 8;
 /// How long a message stays away from others, and the longest that the function may take.
@@ -33,15 +35,7 @@ impl Consumer {
     fn start(queue: &StrictQueue, trouble: u32) -> Self {
         let generation = queue.begin_generation();
         let child = Command::new(orlop())
-            .args([
-                "dev",
-                "--http",
-                "127.0.0.1:0",
-                "--aws",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-            ])
+            .args(DEV_ON_FREE_PORTS)
             .args([
                 "--function",
                 "worker",
