@@ -360,7 +360,8 @@ impl Loader<'_> {
 
     async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {
         let located = artifact::find(&self.config.task_root, config.component.as_deref())?;
-        for file in located.artifact.iter().chain(&located.component) {
+        let files = [&located.artifact, &located.concurrent_artifact, &located.component];
+        for file in files.into_iter().flatten() {
             self.config.functions.refuse_what_they_could_write(file)?;
         }
         let loaded = artifact::load(

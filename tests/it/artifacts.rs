@@ -248,6 +248,13 @@ fn nothing_is_loaded_from_a_tmp_that_guests_share_not_even_through_a_link() {
         );
     }
     fs::remove_file(by_file.join("echo.cwasm")).unwrap();
+    let concurrent = by_file.join("echo.concurrent.cwasm");
+    symlink(shared.path().join("echo.cwasm"), &concurrent).unwrap();
+    let lambda = FakeRuntimeApi::start();
+    let _host = Host::bootstrap(&lambda).task_root(&by_file).start();
+    let report = lambda.wait_for_init_error().json();
+    assert_eq!(text(&report, "errorType"), "Runtime.InvalidConfiguration", "{report}");
+    fs::remove_file(concurrent).unwrap();
     fs::copy(compile(guests::ECHO), by_file.join("echo.cwasm")).unwrap();
     let lambda = FakeRuntimeApi::start();
     let _host = Host::bootstrap(&lambda).task_root(&by_file).start();
