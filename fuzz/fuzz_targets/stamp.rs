@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use orlop_host::artifact::stamp::Stamp;
+use orlop_host::engine::Execution;
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8] = b"orlop\0\0\x01";
@@ -15,6 +16,8 @@ fuzz_target!(|parts: (&[u8], &[u8])| {
     let artifact = [&digested[..], &Sha256::digest(&digested)[..], &length, MAGIC].concat();
     if let Ok((stamp, found)) = Stamp::verify(&artifact) {
         assert_eq!(found, code);
-        let _ = stamp.check_fit();
+        for execution in Execution::ALL {
+            let _ = stamp.check_fit(execution);
+        }
     }
 });
