@@ -154,7 +154,7 @@ mod tests {
     fn no_control_character_survives() {
         let hostile = "a\u{1b}[31mb\0c\r\nd\u{9b}e\u{202e}f\u{2028}g";
         let escaped = escape_controls(hostile);
-        assert!(!escaped.chars().any(must_escape));
+        assert!(!escaped.contains(is_raw));
         assert!(escaped.contains("\\u{1b}[31m") && escaped.contains("\\r\\n"));
         assert!(matches!(escape_controls("plain\ttext ü"), Cow::Borrowed(_)));
     }
@@ -244,8 +244,12 @@ mod tests {
         vec(fragment, 0..8).prop_map(|fragments| fragments.concat())
     }
 
+    /// Said in other words than [`must_escape`], which is what is tried.
     fn is_raw(character: char) -> bool {
-        must_escape(character)
+        matches!(
+            u32::from(character),
+            0..=0x08 | 0x0a..=0x1f | 0x7f..=0x9f | 0x2028..=0x202e | 0x2066..=0x2069 | 0xfeff
+        )
     }
 
     proptest! {
@@ -277,7 +281,7 @@ mod tests {
             for line in [&line[..], text.as_bytes(), framed.as_bytes()] {
                 if is_json_object(line) {
                     prop_assert!(serde_json::from_slice::<Value>(line).unwrap().is_object());
-                    prop_assert!(!line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t' && *byte != b'\n'));
+                    prop_assert!(!line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'));
                 }
             }
         }
