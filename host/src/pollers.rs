@@ -42,7 +42,8 @@ struct Shared {
     init_timeout: Duration,
 }
 
-/// Serves events, `count` at a time, until the Runtime API fails for all pollers, or until a termination signal arrives.
+/// Serves events, `count` at a time, until Lambda itself fails, the Runtime API fails for all pollers, or a termination signal
+/// arrives.
 ///
 /// # Errors
 ///
@@ -93,7 +94,7 @@ pub async fn run(
             None => return gave_up.map_or(Ok(()), Err),
             Some(Ok(Ok(()))) => {}
             // Lambda itself has failed: it waits for the process to end.
-            Some(Ok(Err(error @ Error::Refused { .. }))) if error.is_final() => return Err(error),
+            Some(Ok(Err(error))) if error.is_final() => return Err(error),
             Some(Ok(Err(error))) => {
                 warn!(
                     error = &error as &dyn std::error::Error,

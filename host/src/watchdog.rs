@@ -1,9 +1,10 @@
 //! The main thread keeps watch while another one works: it stops what runs past its deadline and hears termination signals.
 //!
-//! Guests carry no interruption checks, because those cost up to a quarter of their speed and more. So a deadline cannot be
-//! enforced from within. The watchdog owns it: when the instant passes, it takes from the worker the right to answer the
-//! event, which is one atomic word and thus can be won by one of them only, and the process answers and replaces itself
-//! (see [`crate::handover`]). It makes no difference whether the worker was computing or waiting in a host call.
+//! Where events come one at a time, guests carry no interruption checks, because those cost up to a quarter of their speed and
+//! more. So a deadline cannot be enforced from within. The watchdog owns it: when the instant passes, it takes from the worker
+//! the right to answer the event, which is one atomic word and thus can be won by one of them only, and the process answers and
+//! replaces itself (see [`crate::handover`]). It makes no difference whether the worker was computing or waiting in a host
+//! call.
 //!
 //! ```text
 //!              begin(deadline)                 finish()

@@ -13,7 +13,7 @@ use crate::component::read;
 use crate::mistake::Mistake;
 use crate::project::{entries, has_extension};
 
-/// Who else than the owner's group may write a file.
+/// That others than the owner and the group may write a file.
 const OTHERS_WRITE: u32 = 0o002;
 
 pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {

@@ -1,7 +1,7 @@
 //! Where components of strangers are parsed and compiled: a child process that has nothing but the component, and limits.
 //!
 //! The compiler is large, and there are small components that cost it minutes, or gigabytes, or its life. So the program runs
-//! itself again with the hidden verb [`VERB`], with an empty environment and no descriptor but three. The component goes in
+//! itself again with the hidden verb [`VERB`], with nothing of its environment and no descriptor but three. The component goes in
 //! by stdin; by stdout comes a byte that says what the result is, its length, and the result. Whatever else ends the child is
 //! told by how it ended.
 

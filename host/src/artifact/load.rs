@@ -1,4 +1,5 @@
-//! Loads a component into the engine: mapped, copied, or compiled. The one place where machine code enters the process.
+//! Loads a component into the engine: mapped, copied, or compiled. The one place where machine code that was made before enters
+//! the process.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};

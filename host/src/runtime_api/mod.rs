@@ -1,4 +1,4 @@
-//! The client of Lambda's Runtime API: next, response, error, init error (runtime contract §1).
+//! The client of Lambda's Runtime API: next, response, error, init error (runtime contract §1), and a restore (§8.4).
 //!
 //! It carries bytes and knows nothing of WebAssembly or of event shapes. An event comes with a [`Responder`], and only that
 //! can answer it.
@@ -44,7 +44,7 @@ const NEXT_PATIENCE_OF_SEVERAL: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// `/init/error` must not keep a failed process alive.
+/// `/init/error` and `/restore/error` must not keep a failed process alive.
 const INIT_ERROR_TIMEOUT: Duration = Duration::from_millis(800);
 /// The body of a refusal is read up to here.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
