@@ -18,8 +18,8 @@ pub(crate) struct Arguments {
     /// Fresh processes per round and contestant [default: 15, short: 5]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     starts: Option<u32>,
-    /// Measure only this, which may be given several times: hello, api-gateway, worlds, streams, components,
-    /// overrun, peers, python, javascript, platform
+    /// Measure only this, which may be given several times: hello, api-gateway, snapshots, worlds, streams,
+    /// components, overrun, peers, python, javascript, platform, busy, neighbours
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
     /// A quick check, too short for numbers worth quoting

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub(crate) struct Contestant {
     pub(crate) file_bytes: Option<u64>,
     /// It answers with the help of programs that it starts, so what one process uses says little.
     pub(crate) starts_programs: bool,
+    /// What it has to answer, if that is not what all others answer.
+    pub(crate) answer: Option<Value>,
 }
 
 /// A contestant that has no name yet.
@@ -41,6 +44,7 @@ impl ContestantBuilder {
             task_root: task_root.to_owned(),
             file_bytes: Some(size(program)?),
             starts_programs: false,
+            answer: None,
         }))
     }
 
@@ -54,6 +58,7 @@ impl ContestantBuilder {
             task_root: task_root.to_owned(),
             file_bytes: None,
             starts_programs: false,
+            answer: None,
         })
     }
 
@@ -69,6 +74,12 @@ impl ContestantBuilder {
 
     pub(crate) fn starts_programs(mut self) -> Self {
         self.0.starts_programs = true;
+        self
+    }
+
+    /// Does something else with the event than the others, and answers this.
+    pub(crate) fn answers(mut self, answer: Value) -> Self {
+        self.0.answer = Some(answer);
         self
     }
 

@@ -9,17 +9,19 @@ use serde_json::{Value, json};
 use crate::contestant::{Contestant, ContestantBuilder};
 use crate::fleet::Fleet;
 use crate::peers;
-use crate::programs::{EVENTS, Programs};
+use crate::programs::{EVENTS, LOOKUP, Programs, SNAPSHOT};
 use crate::runtime_api::FIRST_REQUEST_ID;
 
+const SNAPSHOTS: &str = "snapshots";
 const WORLDS: &str = "worlds";
 const STREAMS: &str = "streams";
 const COMPONENTS: &str = "components";
 const OVERRUN: &str = "overrun";
 /// The names of all line-ups, in the order in which they are taken.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     EVENTS[0],
     EVENTS[1],
+    SNAPSHOTS,
     WORLDS,
     STREAMS,
     COMPONENTS,
@@ -82,6 +84,7 @@ impl Lineup {
 
     fn named(name: &'static str, programs: &Programs) -> anyhow::Result<Self> {
         match name {
+            SNAPSHOTS => Self::snapshots(programs),
             WORLDS => Self::worlds(programs),
             STREAMS => Self::streams(programs),
             COMPONENTS => Self::components(programs),
@@ -193,6 +196,31 @@ impl Lineup {
             },
             reference: FRESH.to_owned(),
             contestants,
+        })
+    }
+
+    /// A function with a large table, from its snapshot and kept, beside one that has nothing to prepare.
+    fn snapshots(programs: &Programs) -> anyhow::Result<Self> {
+        let [hello, _] = EVENTS;
+        let reference = format!("{hello}, fresh sandbox per event");
+        Ok(Self {
+            name: SNAPSHOTS,
+            task: Task::Answer {
+                event: json!({ "articles": ["A-12345"] }).to_string().into_bytes(),
+                expected: json!({
+                    "lines": [{ "article": "A-12345", "name": "block of oak no. 12345", "cents": 57480 }],
+                    "total_cents": 57480,
+                }),
+            },
+            contestants: vec![
+                orlop(&programs.bootstrap, programs, hello)?
+                    .answers(json!({ "message": "Hello, World!" }))
+                    .build(reference.clone()),
+                orlop(&programs.bootstrap, programs, SNAPSHOT)?
+                    .build("lookup from its snapshot, fresh sandbox per event"),
+                orlop(&programs.bootstrap, programs, LOOKUP)?.build("lookup without a snapshot, kept instance"),
+            ],
+            reference,
         })
     }
 

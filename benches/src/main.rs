@@ -1,11 +1,13 @@
 //! Measures Orlop beside a native runtime: the same events, over the same kind of connection, in the same minute.
 //!
 //! [`programs`] builds what takes part, [`runtime_api`] plays Lambda, [`measure`] takes turns between the contestants, and
-//! [`report`] prints how they compare; [`plot`] draws it, and [`targets`] says what is too slow. [`platform`] measures the other side, what plays Lambda on a laptop. Absolute times depend
-//! on the machine and its mood; ratios of one run are what counts.
+//! [`report`] prints how they compare; [`plot`] draws it, and [`targets`] says what is too slow. [`concurrency`] has
+//! several events at a time in one process. [`platform`] measures the other side, what plays Lambda on a laptop. Absolute times
+//! depend on the machine and its mood; ratios of one run are what counts.
 
 mod arguments;
 mod chunked;
+mod concurrency;
 mod contestant;
 mod fleet;
 mod lineup;
@@ -65,6 +67,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if is_wanted(platform::NAME, &arguments.only) {
         measurements.extend(platform::measure(&programs, &plan)?);
     }
+    measurements.extend(concurrency::measure(&programs, &plan, &arguments.only)?);
     let only = arguments.only.join(" or ");
     ensure!(!measurements.is_empty(), "there is nothing called {only}");
     let report = Report::new(conditions, &measurements);

@@ -55,6 +55,9 @@ pub(crate) enum Metric {
     OverrunP50Us,
     OverrunP90Us,
     OverrunP99Us,
+    SeveralPerSecond,
+    BesideP50Us,
+    BesideP99Us,
 }
 
 /// All numbers of one event.
@@ -134,6 +137,7 @@ impl Turns<'_> {
         let mut times = vec![(Vec::new(), Vec::new()); self.lineup.contestants.len()];
         for _ in 0..self.plan.starts {
             for (contestant, (nexts, answers)) in self.lineup.contestants.iter().zip(&mut times) {
+                let expected = contestant.answer.as_ref().unwrap_or(expected);
                 let (next, answer) = self.with_process(contestant, |process, runtime_api| {
                     start(event, expected, process, runtime_api)
                 })?;

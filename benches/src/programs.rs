@@ -10,12 +10,16 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
+use crate::concurrency;
 use crate::fleet::{self, Fleet};
 use crate::lineup::is_wanted;
 use crate::peers::{self, Peers};
 
 /// The examples whose `event.json` is sent, each answered by its own handler.
 pub(crate) const EVENTS: [&str; 2] = ["hello", "api-gateway"];
+/// The example with an `init`, and the name of its artifact as a snapshot.
+pub(crate) const LOOKUP: &str = "lookup";
+pub(crate) const SNAPSHOT: &str = "lookup-snapshot";
 /// The package with the guests of all other measurements.
 const GUESTS: &str = "orlop-bench-guests";
 /// Of which many copies are made.
@@ -72,6 +76,22 @@ impl Programs {
         for (name, component) in &guests {
             compile(component, &task_root.join(name).with_extension("cwasm"))?;
         }
+        let guest = |name: &str| guests.get(name).with_context(|| format!("cargo made no `{name}`"));
+        let snapshots = work.join("snapshots");
+        run(Command::new(&orlop)
+            .arg("build")
+            .arg(guest(LOOKUP)?)
+            .args(["--snapshot", "-o"])
+            .arg(&snapshots))?;
+        compile(
+            &snapshots.join(LOOKUP).with_extension("wasm"),
+            &task_root.join(SNAPSHOT).with_extension("cwasm"),
+        )?;
+        run(Command::new(&orlop)
+            .args(["compile", "--execution", "concurrent"])
+            .arg(guest(concurrency::GUEST)?)
+            .arg("-o")
+            .arg(task_root.join(concurrency::GUEST).with_extension("concurrent.cwasm")))?;
         let peers = [peers::GREETERS, peers::PYTHON, peers::JAVASCRIPT];
         let peers = peers
             .iter()
@@ -83,9 +103,7 @@ impl Programs {
                 compile(&Peers::component(language), &artifact)?;
             }
         }
-        let copied = guests
-            .get(COPIED_GUEST)
-            .with_context(|| format!("cargo made no `{COPIED_GUEST}`"))?;
+        let copied = guest(COPIED_GUEST)?;
         let fleets = fleet::SIZES.map(|size| Fleet::make(size, copied, &work, compile));
         Ok(Self {
             bootstrap,
@@ -120,7 +138,7 @@ fn build_guests() -> anyhow::Result<HashMap<String, PathBuf>> {
     arguments.extend(
         EVENTS
             .iter()
-            .chain([&GUESTS])
+            .chain([&LOOKUP, &GUESTS])
             .flat_map(|package| ["--package", package]),
     );
     build(&arguments)

@@ -12,7 +12,7 @@ use crate::measure::{Measurement, Metric, Results};
 use crate::statistics::Summary;
 
 /// Tables with their columns. A measurement has those of which it has numbers.
-const TABLES: [&[Metric]; 9] = [
+const TABLES: [&[Metric]; 11] = [
     &[
         Metric::LatencyP50Us,
         Metric::LatencyP90Us,
@@ -29,6 +29,8 @@ const TABLES: [&[Metric]; 9] = [
     &[Metric::PausedP50Us, Metric::PausedP90Us, Metric::PausedP99Us],
     &[Metric::RequestP50Us, Metric::RequestP90Us, Metric::RequestP99Us],
     &[Metric::OverrunP50Us, Metric::OverrunP90Us, Metric::OverrunP99Us],
+    &[Metric::SeveralPerSecond],
+    &[Metric::BesideP50Us, Metric::BesideP99Us],
 ];
 
 impl Metric {
@@ -36,11 +38,10 @@ impl Metric {
         match self {
             Self::FirstNextMs => "start → first `next`, ms",
             Self::FirstAnswerMs => "start → first answer, ms",
-            Self::LatencyP50Us => "event → answer p50, µs",
+            Self::LatencyP50Us | Self::BesideP50Us => "event → answer p50, µs",
             Self::LatencyP90Us => "p90, µs",
-            Self::LatencyP99Us => "p99, µs",
             Self::TurnP50Us => "answer → `next` p50, µs",
-            Self::EventsPerSecond => "events/s",
+            Self::EventsPerSecond | Self::SeveralPerSecond => "events/s",
             Self::ProcessorUsPerEvent => "CPU per event, µs",
             Self::ResidentMib => "resident, MiB",
             Self::AnonymousMib => "of it anonymous, MiB",
@@ -57,7 +58,9 @@ impl Metric {
             Self::PausedP50Us => "request after a pause p50, µs",
             Self::OverrunP50Us => "error → `next` p50, µs",
             Self::RequestP90Us | Self::PausedP90Us | Self::OverrunP90Us => "p90, µs",
-            Self::RequestP99Us | Self::PausedP99Us | Self::OverrunP99Us => "p99, µs",
+            Self::LatencyP99Us | Self::RequestP99Us | Self::PausedP99Us | Self::OverrunP99Us | Self::BesideP99Us => {
+                "p99, µs"
+            }
         }
     }
 
@@ -75,7 +78,10 @@ impl Metric {
             | Self::PausedP99Us
             | Self::OverrunP50Us
             | Self::OverrunP90Us
-            | Self::OverrunP99Us => 0,
+            | Self::OverrunP99Us
+            | Self::SeveralPerSecond
+            | Self::BesideP50Us
+            | Self::BesideP99Us => 0,
             Self::LatencyP50Us
             | Self::LatencyP90Us
             | Self::LatencyP99Us

@@ -12,9 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::chunked::ChunkedRequest;
 
 /// How long a process may be silent before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The timeout of the function, from which deadlines are made.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The same of a function that never answers.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 /// The same of a function that streams.
@@ -25,7 +25,7 @@ pub(crate) const MAX_HEADERS: usize = 32;
 /// Of the first event that an API sends.
 pub(crate) const FIRST_REQUEST_ID: &str = "8f5c1e2a-0000-4000-8000-000000000001";
 
-const ACCEPTED: &[u8] =
+pub(crate) const ACCEPTED: &[u8] =
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"status\":\"OK\"}\n";
 
 /// The API of one process. Another one would inherit what the first left in the queue of connections.
@@ -231,20 +231,20 @@ impl RuntimeApi {
     }
 }
 
-enum Call {
+pub(crate) enum Call {
     Next,
     Response,
     Error,
 }
 
-struct Request {
-    call: Call,
-    body: Range<usize>,
+pub(crate) struct Request {
+    pub(crate) call: Call,
+    pub(crate) body: Range<usize>,
 }
 
 impl Request {
     /// `None` if there is more to come.
-    fn parse(bytes: &[u8]) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<Self>> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let httparse::Status::Complete(head_bytes) = request.parse(bytes).context("it does not speak HTTP/1.1")? else {
@@ -280,7 +280,7 @@ impl Request {
 }
 
 /// The answer to `GET next`, with the headers that Lambda sends.
-fn message(number: u64, event: &[u8], timeout: Duration) -> Vec<u8> {
+pub(crate) fn message(number: u64, event: &[u8], timeout: Duration) -> Vec<u8> {
     let deadline = SystemTime::now() + timeout;
     let deadline_ms = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut message = format!(
