@@ -131,7 +131,7 @@ fn source_name(source: Source) -> &'static str {
 }
 
 /// What the event became, in the form of a `request.json`.
-fn outcome(event: &[u8], settings: &Settings, expected: &Value) -> Value {
+fn outcome(event: &Bytes, settings: &Settings, expected: &Value) -> Value {
     let Some(http_event) = HttpEvent::recognise(event) else {
         return json!({ "not_http": true });
     };
@@ -175,7 +175,7 @@ fn split_prelude(prelude: &Envelope) -> (Value, &[u8]) {
     (serde_json::from_slice(&bytes[..end]).unwrap(), &bytes[end + 8..])
 }
 
-fn check_response(event: &[u8], folder: &Path, given: &GivenResponse, mismatches: &mut Vec<String>) {
+fn check_response(event: &Bytes, folder: &Path, given: &GivenResponse, mismatches: &mut Vec<String>) {
     let name = folder.display();
     let event = HttpEvent::recognise(event).unwrap_or_else(|| panic!("{name} has an answer and is no HTTP event"));
     let (source, method) = (event.source(), event.method());
@@ -224,7 +224,7 @@ fn every_fixture_gives_what_its_folder_says() {
     assert!(folders.len() >= 100, "only {} fixtures", folders.len());
     let mut mismatches = Vec::new();
     for folder in &folders {
-        let event = fs::read(folder.join("event.json")).unwrap();
+        let event = Bytes::from(fs::read(folder.join("event.json")).unwrap());
         let expected = read::<Value>(&folder.join("request.json"));
         let response = read::<GivenResponse>(&folder.join("response.json"));
         assert!(
@@ -250,8 +250,8 @@ fn every_fixture_gives_what_its_folder_says() {
 }
 
 fn request_of(event: &Value) -> Result<Request<Bytes>, StatusCode> {
-    let event = event.to_string();
-    let event = HttpEvent::recognise(event.as_bytes()).expect("an HTTP event");
+    let event = Bytes::from(event.to_string());
+    let event = HttpEvent::recognise(&event).expect("an HTTP event");
     event
         .to_request(&RequestSettings::default(), &LambdaContext::default())
         .map_err(|refusal| refusal.status)
@@ -367,8 +367,9 @@ fn an_event_that_is_no_http_is_posted_as_it_is() {
 
 #[test]
 fn a_refusal_is_a_response_that_every_source_can_carry() {
-    let event = json!({ "requestContext": { "elb": {} }, "httpMethod": "no method" }).to_string();
-    let event = HttpEvent::recognise(event.as_bytes()).unwrap();
+    let event = json!({ "requestContext": { "elb": {} }, "httpMethod": "no method" });
+    let event = Bytes::from(event.to_string());
+    let event = HttpEvent::recognise(&event).unwrap();
     let refusal = event
         .to_request(&RequestSettings::default(), &LambdaContext::default())
         .unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, MaxSizeReached};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -53,14 +54,15 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
 }
 
 impl LambdaContext<'_> {
-    /// Adds the headers that say it.
+    /// Adds the headers that say it. `request_context` is a part of `event`.
     pub(super) fn add_to(
         &self,
         headers: &mut HeaderMap,
+        event: &Bytes,
         request_context: Option<Value<'_>>,
     ) -> Result<(), MaxSizeReached> {
         if let Some(context) = request_context {
-            headers.try_insert(REQUEST_CONTEXT, headers::json_value(context.json()))?;
+            headers.try_insert(REQUEST_CONTEXT, headers::json_value_in(event, context.json()))?;
         }
         headers.try_insert(LAMBDA_CONTEXT, self.json())?;
         if let Some(tenant_id) = self.tenant_id {
@@ -94,7 +96,7 @@ impl LambdaContext<'_> {
                 log_group: self.log_group.unwrap_or_default(),
             },
         });
-        headers::json_value(&json.expect("texts, numbers and JSON can be written as JSON"))
+        headers::json_value(json.expect("texts, numbers and JSON can be written as JSON"))
     }
 }
 

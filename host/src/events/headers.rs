@@ -1,5 +1,8 @@
 //! Header names and values between JSON text and HTTP, in both directions.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
 /// Whether a header speaks of one connection, and means nothing beyond it (contract §10.8 rule 4, §10.9 rule 2).
@@ -13,12 +16,26 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// Any text as a header value: without its control characters, which no header can hold (statement 95).
 pub(super) fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| {
+    shared_value(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+/// The same of a text that is a part of `event`, which is not copied then.
+pub(super) fn value_in(event: &Bytes, text: Cow<'_, str>) -> HeaderValue {
+    match text {
+        Cow::Borrowed(text) => shared_value(event.slice_ref(text.as_bytes())),
+        Cow::Owned(text) => shared_value(Bytes::from(text)),
+    }
+}
+
+fn shared_value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text.clone()).unwrap_or_else(|_| {
         let bytes: Vec<u8> = text
-            .bytes()
+            .iter()
+            .copied()
             .filter(|byte| !byte.is_ascii_control() || *byte == b'\t')
             .collect();
-        HeaderValue::from_bytes(&bytes).expect("bytes other than control characters are allowed in header values")
+        HeaderValue::from_maybe_shared(Bytes::from(bytes))
+            .expect("bytes other than control characters are allowed in header values")
     })
 }
 
@@ -30,14 +47,18 @@ pub(super) fn text(value: &HeaderValue) -> String {
     }
 }
 
-/// JSON as a header value: one line of ASCII that is still the same JSON.
-pub(super) fn json_value(json: &str) -> HeaderValue {
-    // Without a way out in the middle, the compiler looks at many bytes at a time.
-    let is_printable = json
-        .bytes()
-        .fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~' | b'\t'));
-    if is_printable {
-        return value(json);
+/// JSON, a part of `event`, as a header value: one line of ASCII that is still the same JSON.
+pub(super) fn json_value_in(event: &Bytes, json: &str) -> HeaderValue {
+    match is_printable(json) {
+        true => shared_value(event.slice_ref(json.as_bytes())),
+        false => json_value(json.to_owned()),
+    }
+}
+
+/// The same of JSON that stands for itself.
+pub(super) fn json_value(json: String) -> HeaderValue {
+    if is_printable(&json) {
+        return shared_value(Bytes::from(json));
     }
     let mut line = String::with_capacity(json.len());
     let mut units = [0; 2];
@@ -56,6 +77,12 @@ pub(super) fn json_value(json: &str) -> HeaderValue {
     value(&line)
 }
 
+fn is_printable(text: &str) -> bool {
+    // Without a way out in the middle, the compiler looks at many bytes at a time.
+    text.bytes()
+        .fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~' | b'\t'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +90,7 @@ mod tests {
     #[test]
     fn json_in_a_header_is_ascii_and_means_the_same() {
         let json = "{\r\n  \"name\": \"J\u{fc}rgen \u{1f980}\u{7f}\"\n}";
-        let header = json_value(json);
+        let header = json_value(json.to_owned());
         assert_eq!(header, "{  \"name\": \"J\\u00fcrgen \\ud83e\\udd80\\u007f\"}");
         let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(parsed(header.to_str().unwrap()), parsed(json));

@@ -3,28 +3,36 @@
 //! Only what is asked for is decoded. Members keep their order, and a member's own text can be passed on as it stands.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
+
+use super::scanner::Scanner;
 
 /// The members of a JSON object, in their order.
 #[derive(Debug)]
-pub(super) struct Object<'a>(Vec<(Text<'a>, Value<'a>)>);
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-/// One JSON value, not yet decoded.
+/// One JSON value, not yet decoded, without whitespace around it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Value<'a>(&'a RawValue);
+pub(super) struct Value<'a>(&'a str);
+
+/// As many members as an event of most sources has. More of them cost an allocation.
+const USUAL_MEMBERS: usize = 16;
 
 impl<'a> Object<'a> {
     /// `None` if the text is no JSON or no object.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
+        let mut scanner = Scanner::new(text);
+        scanner.object(|name, value| members.push((decoded(name), Value(value))))?;
+        scanner.end()?;
+        Some(Self(members))
     }
 
     /// The member of that name. `null` is as good as absent; of two with the same name the last one counts.
     pub(super) fn get(&self, name: &str) -> Option<Value<'a>> {
-        let (_, value) = self.0.iter().rev().find(|(key, _)| key.0 == name)?;
+        let (_, value) = self.0.iter().rev().find(|(key, _)| key == name)?;
         Some(*value).filter(|value| !value.is_null())
     }
 
@@ -54,107 +62,86 @@ impl<'a> Object<'a> {
 
     /// All members, including those that are `null`.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
-        self.0.iter().map(|(name, value)| (&*name.0, *value))
+        self.0.iter().map(|(name, value)| (&**name, *value))
     }
 }
 
 impl<'a> Value<'a> {
-    /// The JSON text as it stands in the event, without whitespace around it.
+    /// The JSON text as it stands in the event.
     pub(super) fn json(self) -> &'a str {
-        self.0.get()
+        self.0
     }
 
     /// The same, in a form that can be written into other JSON.
     pub(super) fn raw(self) -> &'a RawValue {
-        self.0
+        serde_json::from_str(self.0).expect("the scanner has seen that it is JSON")
     }
 
     pub(super) fn is_null(self) -> bool {
-        self.json() == "null"
+        self.0 == "null"
     }
 
     pub(super) fn is_object(self) -> bool {
-        self.json().starts_with('{')
+        self.0.starts_with('{')
     }
 
     /// What a string says; numbers and booleans as they are written; `None` for everything else.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
-        let json = self.json();
-        match json.as_bytes() {
-            // The parser has seen that it is a string; without an escape it stands as it is.
-            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => json.get(1..json.len() - 1).map(Cow::Borrowed),
-            [b'"', ..] => serde_json::from_str::<Text<'a>>(json).ok().map(|text| text.0),
+        match self.0.as_bytes() {
+            [b'"', ..] => Some(decoded(self.0)),
             [b'{' | b'[', ..] => None,
             _ if self.is_null() => None,
-            _ => Some(Cow::Borrowed(json)),
+            _ => Some(Cow::Borrowed(self.0)),
         }
     }
 
     pub(super) fn object(self) -> Option<Object<'a>> {
-        // A refusal by the parser costs more than an answer.
-        self.is_object().then(|| Object::parse(self.json()))?
+        self.is_object().then(|| Object::parse(self.0))?
     }
 
     /// The elements of a list; anything else is a list of one.
     pub(super) fn elements(self) -> impl Iterator<Item = Value<'a>> {
-        let list = match self.json().starts_with('[') {
-            true => serde_json::from_str::<Vec<&RawValue>>(self.json()).ok(),
-            false => None,
-        };
-        let alone = list.is_none().then_some(self);
-        list.into_iter().flatten().map(Value).chain(alone)
+        let mut alone = Some(self);
+        let mut elements = Vec::new();
+        if self.0.starts_with('[') {
+            alone = None;
+            // The scanner has been here before, and found no fault.
+            let _ = Scanner::new(self.0).list(|element| elements.push(Value(element)));
+        }
+        elements.into_iter().chain(alone)
     }
 }
 
-/// A string in which surrogates may stand alone, which JSON permits and Unicode does not. They are replaced.
-#[derive(Debug)]
-struct Text<'a>(Cow<'a, str>);
+/// What a string in quotes says. Surrogates that stand alone, which JSON permits and Unicode does not, are replaced.
+fn decoded(quoted: &str) -> Cow<'_, str> {
+    match quoted.get(1..quoted.len() - 1) {
+        Some(text) if !text.contains('\\') => Cow::Borrowed(text),
+        Some(_) | None => {
+            let Text(text) = serde_json::from_str(quoted).expect("the scanner has seen that it is a string");
+            Cow::Owned(text)
+        }
+    }
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
 
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
+        impl Visitor<'_> for TextVisitor {
+            type Value = Text;
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str("a string")
             }
 
-            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
-                Ok(Text(String::from_utf8_lossy(bytes)))
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
             }
         }
 
         deserializer.deserialize_bytes(TextVisitor)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Object<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name, Value(value)));
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
@@ -187,5 +174,17 @@ mod tests {
         for text in ["", "{", "[]", "1", "{} x", "{1: 2}"] {
             assert!(Object::parse(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_has_its_elements_and_anything_else_is_a_list_of_one() {
+        let object = Object::parse(r#"{"list": [ "a" , [1], {} ], "empty": [], "text": "b"}"#).unwrap();
+        let elements = |name| {
+            let elements = object.get(name).unwrap().elements();
+            elements.map(Value::json).collect::<Vec<_>>()
+        };
+        assert_eq!(elements("list"), [r#""a""#, "[1]", "{}"]);
+        assert!(elements("empty").is_empty());
+        assert_eq!(elements("text"), [r#""b""#]);
     }
 }

@@ -13,6 +13,7 @@ mod headers;
 mod json;
 mod pass_through;
 mod request;
+mod scanner;
 mod source;
 mod target;
 

@@ -29,7 +29,7 @@ pub(super) fn with_request_context(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(event.len()));
     context
-        .add_to(&mut headers, request_context)
+        .add_to(&mut headers, &event, request_context)
         .expect("a handful of headers fits");
     let mut request = Request::new(event);
     *request.method_mut() = Method::POST;

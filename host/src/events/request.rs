@@ -105,16 +105,20 @@ impl HttpEvent<'_> {
         context: &LambdaContext<'_>,
     ) -> Result<Request<Bytes>, Refusal> {
         if self.source == Source::WebSocket {
-            let event = Bytes::copy_from_slice(self.bytes);
             let path = &settings.pass_through_path;
-            return Ok(with_request_context(event, path, context, self.context_value));
+            return Ok(with_request_context(
+                self.bytes.clone(),
+                path,
+                context,
+                self.context_value,
+            ));
         }
         let method = Method::from_bytes(self.method().as_bytes())
             .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the request's method is not a valid one"))?;
         let body = self.body()?;
         let mut headers = self.headers(body.len())?;
         let uri = self.uri(settings, &headers)?;
-        context.add_to(&mut headers, self.context_value)?;
+        context.add_to(&mut headers, self.bytes, self.context_value)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
@@ -214,7 +218,7 @@ impl HttpEvent<'_> {
                 continue;
             }
             for text in value.elements().filter_map(Value::text) {
-                headers.try_append(&name, headers::value(&text))?;
+                headers.try_append(&name, headers::value_in(self.bytes, text))?;
             }
         }
         if let Some(cookies) = cookies {
@@ -254,7 +258,10 @@ impl HttpEvent<'_> {
         // Only who writes an event by hand puts JSON there that is no string.
         let body = body.text().unwrap_or(Cow::Borrowed(body.json()));
         if !self.event.is_true(flag) {
-            return Ok(Bytes::from(body.into_owned()));
+            return Ok(match body {
+                Cow::Borrowed(body) => self.bytes.slice_ref(body.as_bytes()),
+                Cow::Owned(body) => Bytes::from(body),
+            });
         }
         BASE64.decode(body.as_bytes()).map(Bytes::from).map_err(|error| {
             let message = format!("the request's body is announced as base64 and is not: {error}");

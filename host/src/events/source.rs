@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::json::{Object, Value};
 use super::pass_through::DEFAULT_PASS_THROUGH_PATH;
 use super::target::escape_path;
@@ -34,7 +36,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct HttpEvent<'a> {
     pub(super) source: Source,
-    pub(super) bytes: &'a [u8],
+    pub(super) bytes: &'a Bytes,
     pub(super) event: Object<'a>,
     pub(super) context: Option<Object<'a>>,
     pub(super) context_value: Option<Value<'a>>,
@@ -48,7 +50,7 @@ impl<'a> HttpEvent<'a> {
     /// with a policy.
     ///
     /// Members that are missing, `null`, unknown or of an unexpected type never fail the event.
-    pub fn recognise(bytes: &'a [u8]) -> Option<Self> {
+    pub fn recognise(bytes: &'a Bytes) -> Option<Self> {
         let event = Object::parse(std::str::from_utf8(bytes).ok()?)?;
         let context_value = event.get("requestContext");
         let context = context_value.and_then(Value::object);

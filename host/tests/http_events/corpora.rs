@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bytes::Bytes;
 use orlop_host::events::{HttpEvent, LambdaContext, RequestSettings};
 use serde_json::Value;
 
@@ -215,7 +216,7 @@ fn check_corpus(folder: &Path, prefix: &str, http_events: &[HttpCase]) {
         let expected = http_events.iter().find(|(event, ..)| *event == name);
         seen += usize::from(expected.is_some());
         let expected = expected.map(|(_, source, method, target)| format!("{source} {method} {target}"));
-        let bytes = fs::read(&file).unwrap();
+        let bytes = Bytes::from(fs::read(&file).unwrap());
         let actual = HttpEvent::recognise(&bytes).map(|event| {
             let request = event
                 .to_request(&RequestSettings::default(), &LambdaContext::default())

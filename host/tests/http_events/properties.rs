@@ -37,8 +37,8 @@ fn settings() -> RequestSettings {
 }
 
 fn request_of(event: &Value, settings: &RequestSettings) -> Result<Request<Bytes>, Refusal> {
-    let event = event.to_string();
-    let event = HttpEvent::recognise(event.as_bytes()).expect("the generated event is an HTTP event");
+    let event = Bytes::from(event.to_string());
+    let event = HttpEvent::recognise(&event).expect("the generated event is an HTTP event");
     event.to_request(settings, &LambdaContext::default())
 }
 
@@ -217,17 +217,18 @@ proptest! {
 
     #[test]
     fn any_bytes_are_told_apart_without_a_panic(bytes in vec(any::<u8>(), 0..256)) {
+        let bytes = Bytes::from(bytes);
         prop_assert!(HttpEvent::recognise(&bytes).is_none());
         let path = String::from_utf8_lossy(&bytes);
         let context = LambdaContext { tenant_id: Some(&path), ..LambdaContext::default() };
-        let request = pass_through(Bytes::from(bytes.clone()), &path, &context);
+        let request = pass_through(bytes.clone(), &path, &context);
         prop_assert_eq!(request.body(), &bytes);
     }
 
     #[test]
     fn any_members_give_a_request_or_a_clean_refusal(event in any_event()) {
-        let text = event.to_string();
-        if let Some(event) = HttpEvent::recognise(text.as_bytes()) {
+        let text = Bytes::from(event.to_string());
+        if let Some(event) = HttpEvent::recognise(&text) {
             match event.to_request(&settings(), &LambdaContext::default()) {
                 Ok(request) => {
                     prop_assert!(request.uri().authority().is_some_and(|authority| !authority.host().is_empty()));
