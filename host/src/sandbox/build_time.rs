@@ -5,7 +5,6 @@
 //! that the engine's library gives it: a guest that was built against another patch version of WASI 0.2 finds it as well.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component, Linker, Val};
@@ -78,7 +77,8 @@ pub struct Refusal {
 #[derive(Debug, Default)]
 struct Asked {
     refused: OnceLock<Refusal>,
-    environment: AtomicBool,
+    /// The first function of [`ENVIRONMENT`] that it called.
+    environment: OnceLock<&'static str>,
 }
 
 /// What the sandbox of a component that is being built is made from.
@@ -154,9 +154,9 @@ impl BuildTime {
     /// The environment is answered, with nothing, and complained about afterwards: Rust asks for it when it panics, and the
     /// panic's message has to come out.
     pub fn missed_environment(&self) -> Option<Refusal> {
-        self.asked.environment.load(Ordering::Relaxed).then_some(Refusal {
+        self.asked.environment.get().map(|function| Refusal {
             interface: ENVIRONMENT,
-            function: "get-environment",
+            function,
             advice: "the build has none, and the guest would never see another; read variables and arguments in the handler",
         })
     }
@@ -188,7 +188,7 @@ fn linker(component: &Component) -> Result<(Linker<State>, Arc<Asked>)> {
     ] {
         let asked = Arc::clone(&asked);
         environment.func_new(function, move |_, _, _, results| {
-            asked.environment.store(true, Ordering::Relaxed);
+            asked.environment.get_or_init(|| function);
             results.fill(nothing.clone());
             Ok(())
         })?;
