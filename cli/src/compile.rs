@@ -92,20 +92,23 @@ pub(crate) fn compile_or_explain(
     execution: Execution,
     bounds: &Bounds,
 ) -> Result<Vec<u8>, Mistake> {
-    compile(bytes, cpu, execution, bounds).map_err(|error| {
-        let help = match &error {
-            CompileError::OutOfMemory(_) => "a trusted component gets more with `--compile-memory SIZE`",
-            CompileError::TooSlow(_) => "a trusted component gets more with `--compile-time DURATION`",
-            CompileError::Unreadable { .. }
-            | CompileError::NoComponent { .. }
-            | CompileError::TooLarge { .. }
-            | CompileError::Refused(_)
-            | CompileError::Broken(_) => {
-                "check that the file is whole, and that it was built by a stock toolchain for wasm32-wasip2"
-            }
-        };
-        Mistake::new(format!("`{}`: {error}", path.display()), help)
-    })
+    compile(bytes, cpu, execution, bounds)
+        .map_err(|error| Mistake::new(format!("`{}`: {error}", path.display()), help(&error)))
+}
+
+/// What to do about a component that cannot be compiled.
+pub(crate) fn help(error: &CompileError) -> &'static str {
+    match error {
+        CompileError::OutOfMemory(_) => "a trusted component gets more with `--compile-memory SIZE`",
+        CompileError::TooSlow(_) => "a trusted component gets more with `--compile-time DURATION`",
+        CompileError::Unreadable { .. }
+        | CompileError::NoComponent { .. }
+        | CompileError::TooLarge { .. }
+        | CompileError::Refused(_)
+        | CompileError::Broken(_) => {
+            "check that the file is whole, and that it was built by a stock toolchain for wasm32-wasip2"
+        }
+    }
 }
 
 /// Writes a file in one step, so that an interruption leaves the old one or the new one, never a part.

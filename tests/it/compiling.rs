@@ -200,6 +200,12 @@ fn compiling(folder: &Path) -> (Process, i32) {
         .arg(folder.join("bomb.wasm"))
         .env("AWS_SECRET_ACCESS_KEY", "secret");
     let tool = Process::start(command);
+    let child = shut_in(&tool);
+    (tool, child)
+}
+
+/// The process that compiles for this one, once it is shut in.
+pub(crate) fn shut_in(tool: &Process) -> i32 {
     let children = format!("/proc/{0}/task/{0}/children", tool.pid());
     let child = wait_for(|| {
         fs::read_to_string(&children)
@@ -211,7 +217,22 @@ fn compiling(folder: &Path) -> (Process, i32) {
     });
     // It is shut in before it reads the component.
     wait_for(|| limit(child, "Max open files").filter(|limit| limit == "3"));
-    (tool, child)
+    child
+}
+
+/// That a process has what the compiler has, and no more.
+#[track_caller]
+pub(crate) fn assert_is_shut_in(child: i32) {
+    let environment = fs::read_to_string(format!("/proc/{child}/environ")).unwrap();
+    let names: Vec<&str> = environment
+        .split_terminator('\0')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["RAYON_NUM_THREADS"]);
+    assert_eq!(limit(child, "Max data size").unwrap(), (2_u64 << 30).to_string());
+    assert_eq!(limit(child, "Max file size").unwrap(), "0");
+    assert_eq!(limit(child, "Max core file size").unwrap(), "0");
 }
 
 fn limit(pid: i32, name: &str) -> Option<String> {
@@ -235,16 +256,7 @@ fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
 fn what_compiles_has_no_environment_no_files_and_its_limits() {
     let folder = folder_with(&bomb(2_000, 2_000));
     let (_tool, child) = compiling(folder.path());
-    let environment = fs::read_to_string(format!("/proc/{child}/environ")).unwrap();
-    let names: Vec<&str> = environment
-        .split_terminator('\0')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(names, ["RAYON_NUM_THREADS"]);
-    assert_eq!(limit(child, "Max data size").unwrap(), (2_u64 << 30).to_string());
-    assert_eq!(limit(child, "Max file size").unwrap(), "0");
-    assert_eq!(limit(child, "Max core file size").unwrap(), "0");
+    assert_is_shut_in(child);
 }
 
 #[test]

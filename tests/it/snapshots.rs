@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use orlop_tests::stock::stock_run;
-use orlop_tests::{Event, FakeRuntimeApi, TaskRoot, guests, orlop};
+use orlop_tests::{Event, FakeRuntimeApi, Process, TaskRoot, guests, orlop};
 use tempfile::TempDir;
 
 use crate::Served;
+use crate::compiling::{assert_is_shut_in, shut_in};
 
 /// What stands in the guest where its `init` looks.
 const WORD: &str = "init does:nothing         ";
+
+/// What is said behind `build` to get a snapshot in the folder `task`.
+const SNAPSHOT: &[&str] = &["prepared.wasm", "--snapshot", "-o", "task"];
 
 /// A folder with the guest whose `init` does that.
 struct Desk(TempDir);
@@ -39,18 +43,19 @@ impl Desk {
         self.0.path().join(name)
     }
 
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(orlop());
+        command.current_dir(&self.0).arg("build").args(arguments);
+        command
+    }
+
     fn build(&self, arguments: &[&str]) -> Output {
-        Command::new(orlop())
-            .current_dir(&self.0)
-            .arg("build")
-            .args(arguments)
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Builds a snapshot into the folder `task`.
     fn snapshot(&self) -> Output {
-        self.build(&["prepared.wasm", "--snapshot", "-o", "task"])
+        self.build(SNAPSHOT)
     }
 
     /// What the build ends with.
@@ -138,7 +143,7 @@ fn what_is_not_the_same_in_every_sandbox_ends_the_build_by_name() {
             "`get-environment` of wasi:cli/environment",
             "in the handler",
         ),
-        ("arguments", "of wasi:cli/environment", "in the handler"),
+        ("arguments", "`get-arguments` of wasi:cli/environment", "in the handler"),
         (
             "file",
             "`get-directories` of wasi:filesystem/preopens",
@@ -176,6 +181,26 @@ fn an_init_that_fails_fails_the_build_with_its_message() {
         let refusal = Desk::new(word).refusal();
         assert!(refusal.contains(message), "{word}: {refusal}");
     }
+}
+
+#[test]
+fn init_runs_where_components_are_compiled_with_the_same_limits() {
+    let desk = Desk::new("nothing");
+    let output = desk.build(&[SNAPSHOT, &["--compile-memory", "8MiB"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for expected in [
+        "cannot take a snapshot of ",
+        "takes more than 8.0 MiB of memory",
+        "--compile-memory",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let desk = Desk::new("spin");
+    let mut command = desk.command(SNAPSHOT);
+    command.env("AWS_SECRET_ACCESS_KEY", "secret");
+    let tool = Process::start(command);
+    assert_is_shut_in(shut_in(&tool));
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl Packing<'_> {
             .iter()
             .map(|folder| folder.join(format!("{}.{COMPONENT_EXTENSION}", self.name)))
             .collect();
-        let (component, snapshot) = self.wish.fulfil(original, &earlier, progress)?;
+        let (component, snapshot) = self.wish.fulfil(original, &earlier, self.bounds, progress)?;
         let (mut artifact_bytes, mut compiled_in) = (0, None);
         for &execution in self.code.executions {
             let (artifact, time) = self.artifact(&component, execution, folders, progress)?;

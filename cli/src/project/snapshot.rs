@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use orlop_host::artifact::snapshot::{SnapshotError, has_init, is_current, provenance, snapshot};
-use orlop_host::artifact::without_extension;
+use orlop_host::artifact::{Bounds, without_extension};
 use orlop_host::manifest::Manifest;
 
 use super::Progress;
+use crate::compile::help;
 use crate::mistake::Mistake;
 
 /// Which components of a project are made into snapshots.
@@ -79,6 +80,7 @@ impl Wish {
         self,
         original: Original<'_>,
         earlier: &[PathBuf],
+        bounds: &Bounds,
         progress: &Progress,
     ) -> Result<(Vec<u8>, Option<Snapshot>), Mistake> {
         if let Some(snapshot) = known(&original.bytes) {
@@ -111,7 +113,7 @@ impl Wish {
         }
         let _step = progress.step(&format!("running the init of {name} for a snapshot"));
         let started = Instant::now();
-        let snapshot = snapshot(&bytes).map_err(|error| explain(path, &error))?;
+        let snapshot = snapshot(&bytes, bounds).map_err(|error| explain(path, &error))?;
         let known = known(&snapshot).map(|known| Snapshot {
             taken_in: Some(started.elapsed()),
             ..known
@@ -129,7 +131,7 @@ fn known(component: &[u8]) -> Option<Snapshot> {
 }
 
 fn explain(path: &Path, error: &SnapshotError) -> Mistake {
-    let help = match error {
+    let advice = match error {
         SnapshotError::WithoutInit => {
             "name a function to run once, `#[handler(init = prepare)]`, or do not ask for a snapshot"
         }
@@ -141,6 +143,10 @@ fn explain(path: &Path, error: &SnapshotError) -> Mistake {
             "do in `init` what is the same everywhere and at any time, and the rest in the handler"
         }
         SnapshotError::TooLarge { .. } | SnapshotError::TimedOut(_) => "let `init` do less",
+        SnapshotError::Ended(error) => help(error),
     };
-    Mistake::new(format!("cannot take a snapshot of `{}`: {error}", path.display()), help)
+    Mistake::new(
+        format!("cannot take a snapshot of `{}`: {error}", path.display()),
+        advice,
+    )
 }

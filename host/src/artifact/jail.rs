@@ -1,4 +1,5 @@
-//! Where components of strangers are parsed and compiled: a child process that has nothing but the component, and limits.
+//! Where components of strangers are parsed and compiled, and run for a snapshot: a child process that has nothing but the
+//! component, and limits.
 //!
 //! The compiler is large, and there are small components that cost it minutes, or gigabytes, or its life. So the program runs
 //! itself again with the hidden verb [`VERB`], with nothing of its environment and no descriptor but three. The component goes in
@@ -11,11 +12,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::Bounds;
 use super::compile::{CompileError, compile_here, lift_here};
+use super::snapshot::{INIT_LIMIT, snapshot_here};
 use crate::engine::{Cpu, Execution};
 
 /// What a program that contains the compiler is told, as its first argument, to become the child.
@@ -39,10 +42,14 @@ pub(super) enum Order {
     Lift,
     /// An artifact of a component.
     Compile(Cpu, Execution),
+    /// A snapshot of a component.
+    Snapshot,
 }
 
 /// The name of [`Order::Lift`].
 const LIFT: &str = "component";
+/// The name of [`Order::Snapshot`].
+const SNAPSHOT: &str = "snapshot";
 
 /// What the first byte of an answer says that the rest is.
 const MADE: u8 = 0;
@@ -54,6 +61,15 @@ const REFUSED: u8 = 1;
 ///
 /// [`CompileError::Refused`] with the child's reason, one of the limits, or how the child ended.
 pub(super) fn run(order: Order, input: &[u8], bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
+    ask(order, input, bounds)?.map_err(|reason| refusal(reason, bounds))
+}
+
+/// As [`run`], and what the child says where it refuses is left to the caller.
+///
+/// # Errors
+///
+/// One of the limits, or how the child ended.
+pub(super) fn ask(order: Order, input: &[u8], bounds: &Bounds) -> Result<Result<Vec<u8>, String>, CompileError> {
     let failed =
         |error: io::Error| CompileError::Broken(format!("cannot run the compiler as a child process: {error}"));
     let mut child = start(order, bounds).map_err(failed)?;
@@ -67,12 +83,12 @@ pub(super) fn run(order: Order, input: &[u8], bounds: &Bounds) -> Result<Vec<u8>
         let said = scope.spawn(move || last_words(stderr));
         let (sender, answer) = mpsc::channel();
         scope.spawn(move || sender.send(read_answer(stdout)));
-        let answer = answer.recv_timeout(bounds.time);
+        let answer = answer.recv_timeout(order.limit(bounds));
         let status = end(&mut child).map_err(failed)?;
         let said = said.join().unwrap_or_default();
         match answer {
-            Ok(Ok((MADE, result))) => Ok(result),
-            Ok(Ok((REFUSED, reason))) => Err(refusal(String::from_utf8_lossy(&reason).into_owned(), bounds)),
+            Ok(Ok((MADE, result))) => Ok(Ok(result)),
+            Ok(Ok((REFUSED, reason))) => Ok(Err(String::from_utf8_lossy(&reason).into_owned())),
             Ok(Ok(_) | Err(_)) => Err(how_it_ended(status, &said, bounds)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(CompileError::TooSlow(bounds.time)),
         }
@@ -122,7 +138,7 @@ fn last_words(mut stderr: impl Read) -> String {
 
 /// Where memory is short, the system says so to whoever asks for it, or for a thread with its stack, in words that come out with
 /// the compiler's.
-fn is_about_memory(text: &str) -> bool {
+pub(super) fn is_about_memory(text: &str) -> bool {
     [
         "Cannot allocate memory",
         "Resource temporarily unavailable",
@@ -158,13 +174,24 @@ impl Order {
         match self {
             Self::Lift => LIFT.to_owned(),
             Self::Compile(cpu, execution) => format!("{}/{}", cpu.name(), execution.name()),
+            Self::Snapshot => SNAPSHOT.to_owned(),
         }
     }
 
     fn named(name: &str) -> Option<Self> {
         match name.split_once('/') {
             Some((cpu, execution)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(execution)?)),
-            None => (name == LIFT).then_some(Self::Lift),
+            None => [Self::Lift, Self::Snapshot]
+                .into_iter()
+                .find(|order| order.name() == name),
+        }
+    }
+
+    /// How long it may take. A guest's `init` has a limit of its own: what is left of the time was compiling.
+    fn limit(self, bounds: &Bounds) -> Duration {
+        match self {
+            Self::Lift | Self::Compile(..) => bounds.time,
+            Self::Snapshot => bounds.time.saturating_add(INIT_LIMIT),
         }
     }
 
@@ -172,6 +199,7 @@ impl Order {
         match self {
             Self::Lift => lift_here(input),
             Self::Compile(cpu, execution) => compile_here(input, cpu, execution),
+            Self::Snapshot => snapshot_here(input),
         }
     }
 }
@@ -214,7 +242,7 @@ fn write_answer(kind: u8, result: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Takes from this process what compiling does not need: memory beyond the limit, files, and a life beyond its parent's.
+/// Takes from this process what neither compiling nor a snapshot needs: memory beyond the limit, files, and a life beyond its parent's.
 fn shut_in(memory_bytes: u64) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Where memory gets short for all, this process goes, and not the one that waits for it.

@@ -5,6 +5,8 @@
 //!                              start-up code, then `init`                                     `init` is exported no more
 //! ```
 //!
+//! All of this is done in a [child process with limits](super::jail): it compiles the component, and runs it.
+//!
 //! The result is a component like any other: it runs wherever the first one did, and every sandbox of it starts where `init`
 //! had come to. What would be true of the build alone ends it with an error; see [`crate::sandbox::build_time`].
 
@@ -19,7 +21,9 @@ use wasmtime::component::{Component, Instance, Lift, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::compile::uncompilable;
+use super::Bounds;
+use super::compile::{CompileError, uncompilable};
+use super::jail::{self, Order};
 use super::stamp::sha256;
 use crate::engine::{self, Features};
 use crate::error::FunctionError;
@@ -28,7 +32,7 @@ use crate::sandbox::build_time::{BuildTime, MAX_MEMORY_BYTES, Refusal};
 use crate::worlds::{INITIALISED_INTERFACE, Kind, LIFECYCLE_INTERFACE, StartError, World};
 
 /// How long `init` may run.
-const INIT_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const INIT_LIMIT: Duration = Duration::from_secs(300);
 /// The section in which a snapshot says where it comes from.
 const SECTION: &str = "orlop:snapshot";
 
@@ -44,8 +48,8 @@ pub struct Provenance {
     pub memory_bytes: u64,
 }
 
-/// Why there is no snapshot of a component.
-#[derive(Debug, thiserror::Error)]
+/// Why there is no snapshot of a component. The child process says so in JSON.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum SnapshotError {
     /// There is nothing to run.
     #[error("it exports no `init` to run: {LIFECYCLE_INTERFACE} is missing")]
@@ -66,14 +70,14 @@ pub enum SnapshotError {
     },
     /// The guest's `init`, or its start-up code, did not return.
     #[error("its `init` failed: {0}")]
-    Broken(FunctionError),
+    Broken(String),
     /// It asked for something that is not the same in every sandbox.
     #[error("its `init` depends on the build{}: {refusal}", place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default())]
     Refused {
         /// The guest's function that did, if its name is known.
         place: Option<String>,
-        /// What it was.
-        refusal: Refusal,
+        /// What it was, and what to do.
+        refusal: String,
     },
     /// It holds on to a stream or the like, which no sandbox would have.
     #[error(
@@ -90,6 +94,10 @@ pub enum SnapshotError {
     /// It did not come to an end.
     #[error("its `init` was still running after {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
+    /// The child process ran into one of its limits, or did not come to an end of its own.
+    #[serde(skip)]
+    #[error("{0}")]
+    Ended(CompileError),
 }
 
 /// Runs the component's `init` and takes a snapshot of what it leaves.
@@ -99,8 +107,21 @@ pub enum SnapshotError {
 /// # Errors
 ///
 /// [`SnapshotError`].
-pub fn snapshot(component: &[u8]) -> Result<Vec<u8>, SnapshotError> {
-    snapshot_within(component, INIT_LIMIT)
+pub fn snapshot(component: &[u8], bounds: &Bounds) -> Result<Vec<u8>, SnapshotError> {
+    let reason = match jail::ask(Order::Snapshot, component, bounds) {
+        Ok(Ok(snapshot)) => return Ok(snapshot),
+        Ok(Err(reason)) => reason,
+        Err(error) => return Err(SnapshotError::Ended(error)),
+    };
+    Err(match serde_json::from_str(&reason) {
+        Ok(SnapshotError::Unusable(reason)) if jail::is_about_memory(&reason) => {
+            SnapshotError::Ended(CompileError::OutOfMemory(bounds.memory_bytes))
+        }
+        Ok(error) => error,
+        Err(error) => SnapshotError::Ended(CompileError::Broken(format!(
+            "cannot read why there is no snapshot, `{reason}`: {error}"
+        ))),
+    })
 }
 
 /// What a component says about itself, if it is a snapshot.
@@ -135,7 +156,12 @@ impl Provenance {
     }
 }
 
-fn snapshot_within(component: &[u8], limit: Duration) -> Result<Vec<u8>, SnapshotError> {
+/// As [`snapshot`], in this very process; the reason is the error in JSON.
+pub(super) fn snapshot_here(component: &[u8]) -> Result<Vec<u8>, String> {
+    take(component).map_err(|error| serde_json::to_string(&error).expect("strings and numbers always serialise"))
+}
+
+fn take(component: &[u8]) -> Result<Vec<u8>, SnapshotError> {
     let unreadable = |error: wasmparser::BinaryReaderError| SnapshotError::Unusable(error.to_string());
     if !exports(&own_payloads(component).map_err(unreadable)?, LIFECYCLE_INTERFACE) {
         return Err(SnapshotError::WithoutInit);
@@ -159,10 +185,11 @@ fn snapshot_within(component: &[u8], limit: Duration) -> Result<Vec<u8>, Snapsho
     let event_loop = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| SnapshotError::Unusable(format!("cannot start an event loop: {error}")))?;
-    let instance = in_time(&engine, limit, || event_loop.block_on(world.prepare(&mut store)))
-        .ok_or(SnapshotError::TimedOut(limit))?
+    let instance = in_time(&engine, INIT_LIMIT, || event_loop.block_on(world.prepare(&mut store)))
+        .ok_or(SnapshotError::TimedOut(INIT_LIMIT))?
         .map_err(|error| explain(error, build_time.refused_call()))?;
     if let Some(refusal) = build_time.missed_environment() {
+        let refusal = refusal.to_string();
         return Err(SnapshotError::Refused { place: None, refusal });
     }
     if store.data().holds_resources() {
@@ -201,9 +228,9 @@ fn explain(error: StartError, refused: Option<&Refusal>) -> SnapshotError {
     match (error, refused) {
         (StartError::Failed(error), Some(refusal)) => SnapshotError::Refused {
             place: place_in(&error),
-            refusal: refusal.clone(),
+            refusal: refusal.to_string(),
         },
-        (StartError::Failed(error), None) => SnapshotError::Broken(error),
+        (StartError::Failed(error), None) => SnapshotError::Broken(error.to_string()),
         (StartError::Mismatched(reason), _) => SnapshotError::Unusable(reason),
         (
             StartError::Refused {

@@ -136,11 +136,15 @@ pub fn for_compiling(cpu: Cpu, features: Features, code: Execution) -> wasmtime:
 /// Of the engine, when the operating system refuses what it needs.
 #[cfg(feature = "compiler")]
 pub fn for_snapshots() -> wasmtime::Result<Engine> {
+    // Where there is one instance, an image of its memory saves nothing, and the process may have no file to keep it in.
+    let without_images = |config: &mut Config| {
+        config.memory_init_cow(false);
+    };
     Engine::new(&running(
         &Limits::default(),
         Features::default(),
         Execution::Concurrent,
-        |_| {},
+        without_images,
     )?)
 }
 

@@ -61,6 +61,9 @@ fn prepare() -> Result<(), Error> {
         "hold" => drop(black_box(HELD.set(wasip2::cli::stderr::get_stderr()))),
         "fail" => return Err(Error::new("NotReady", "told to fail")),
         "panic" => panic!("told to panic"),
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
         "exit" => wasip2::cli::exit::exit(Err(())),
         other => return Err(Error::new("NoSuchWord", other)),
     }
