@@ -90,7 +90,10 @@ pub(super) fn ask(order: Order, input: &[u8], bounds: &Bounds) -> Result<Result<
             Ok(Ok((MADE, result))) => Ok(Ok(result)),
             Ok(Ok((REFUSED, reason))) => Ok(Err(String::from_utf8_lossy(&reason).into_owned())),
             Ok(Ok(_) | Err(_)) => Err(how_it_ended(status, &said, bounds)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(CompileError::TooSlow(bounds.time)),
+            Err(RecvTimeoutError::Timeout) => Err(CompileError::TooSlow(bounds.time)),
+            Err(RecvTimeoutError::Disconnected) => Err(CompileError::Broken(
+                "cannot read the compiler's answer: the thread that reads it is gone".to_owned(),
+            )),
         }
     })
 }
