@@ -2,10 +2,12 @@
 //!
 //! wasmtime's own implementation does the work. What makes a file longer, or a new name, passes through
 //! [`TmpUsage`](super::usage::TmpUsage) before; where that refuses, the guest gets the error of a full disk. Writing is done here
-//! altogether, on the guest's thread: wasmtime's streams would start a thread for it.
+//! altogether. A guest that has its thread to itself writes on it, where wasmtime's streams would start another one; elsewhere
+//! there is a thread for what may wait for the disk, and other guests go on.
 
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamError, StreamResult,
 };
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 
 use super::usage::TmpUsage;
 
@@ -31,7 +34,15 @@ const WRITE_BYTES: usize = 1 << 20;
 /// The files of one sandbox.
 pub(super) struct Files<'a> {
     pub(super) wasi: WasiFilesystemCtxView<'a>,
+    pub(super) disk: Disk,
+}
+
+/// What its `/tmp` holds, and who waits for it.
+#[derive(Clone)]
+pub(super) struct Disk {
     pub(super) usage: TmpUsage,
+    /// Whether the guest has its thread to itself.
+    pub(super) may_block: bool,
 }
 
 /// That the data behind WASI's file functions are [`Files`].
@@ -39,6 +50,19 @@ pub(super) struct HasFiles;
 
 impl HasData for HasFiles {
     type Data<'a> = Files<'a>;
+}
+
+impl Disk {
+    /// Does what may take its time.
+    async fn wait_for<T: Send + 'static>(&self, work: impl FnOnce(&TmpUsage) -> T + Send + 'static) -> T {
+        match self.may_block {
+            true => work(&self.usage),
+            false => {
+                let usage = self.usage.clone();
+                spawn_blocking(move || work(&usage)).await
+            }
+        }
+    }
 }
 
 impl Files<'_> {
@@ -57,9 +81,9 @@ impl Files<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = Writer {
             file: self.writable(descriptor)?,
-            usage: self.usage.clone(),
+            disk: self.disk.clone(),
             position,
-            is_closed: false,
+            progress: Progress::Ready,
         };
         let writer: DynOutputStream = Box::new(writer);
         Ok(self.wasi.table.push(writer)?)
@@ -70,12 +94,12 @@ impl Files<'_> {
         &mut self,
         make: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>) -> FsResult<T>,
     ) -> FsResult<T> {
-        if !self.usage.take_entry() {
+        if !self.disk.wait_for(TmpUsage::take_entry).await {
             return Err(ErrorCode::InsufficientSpace.into());
         }
         let made = make(&mut self.wasi).await;
         if made.is_err() {
-            self.usage.return_entry();
+            self.disk.usage.return_entry();
         }
         made
     }
@@ -93,9 +117,12 @@ impl Host for Files<'_> {
 
 impl HostDescriptor for Files<'_> {
     async fn set_size(&mut self, descriptor: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let length = self.writable(&descriptor)?.metadata()?.len();
-        let wanted = size.saturating_sub(length);
-        if self.usage.take_bytes(length, size) < wanted {
+        let file = self.writable(&descriptor)?;
+        let has_room = move |usage: &TmpUsage| {
+            let length = file.metadata()?.len();
+            Ok::<_, io::Error>(usage.take_bytes(length, size) >= size.saturating_sub(length))
+        };
+        if !self.disk.wait_for(has_room).await? {
             return Err(ErrorCode::InsufficientSpace.into());
         }
         self.wasi.set_size(descriptor, size).await
@@ -108,8 +135,8 @@ impl HostDescriptor for Files<'_> {
         offset: Filesize,
     ) -> FsResult<Filesize> {
         let file = self.writable(&descriptor)?;
-        let written = write_some(&file, &self.usage, &bytes, offset)?;
-        Ok(written as Filesize)
+        let write = move |usage: &TmpUsage| write_some(&file, usage, &bytes, offset);
+        Ok(self.disk.wait_for(write).await? as Filesize)
     }
 
     fn write_via_stream(
@@ -133,7 +160,7 @@ impl HostDescriptor for Files<'_> {
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let may_make = open_flags.contains(OpenFlags::CREATE);
-        let is_charged = may_make && self.usage.take_entry();
+        let is_charged = may_make && self.disk.wait_for(TmpUsage::take_entry).await;
         if may_make && !is_charged {
             // What is there already can be opened all the same.
             if open_flags.contains(OpenFlags::EXCLUSIVE) {
@@ -150,7 +177,7 @@ impl HostDescriptor for Files<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) if is_charged => {
-                self.usage.return_entry();
+                self.disk.usage.return_entry();
                 return Err(error);
             }
             Err(error) if may_make && matches!(error.downcast_ref(), Some(ErrorCode::NoEntry)) => {
@@ -161,7 +188,7 @@ impl HostDescriptor for Files<'_> {
         if let Descriptor::File(file) = self.wasi.table.get(&opened)?
             && file.open_mode.contains(OpenMode::WRITE)
         {
-            self.usage.opened(&file.file);
+            self.disk.usage.opened(&file.file);
         }
         Ok(opened)
     }
@@ -347,56 +374,107 @@ fn write_some(file: &File, usage: &TmpUsage, bytes: &[u8], offset: u64) -> io::R
     Ok(room)
 }
 
+/// Writes all of it there, or at the end of the file, wherever that is; or what there is room for, and that is an error.
+fn write_whole(file: &File, usage: &TmpUsage, bytes: &[u8], position: Option<u64>) -> io::Result<()> {
+    let offset = match position {
+        Some(position) => position,
+        None => file.metadata()?.len(),
+    };
+    match write_some(file, usage, bytes, offset)? < bytes.len() {
+        true => Err(Errno::NOSPC.into()),
+        false => Ok(()),
+    }
+}
+
 /// A stream into a file.
 struct Writer {
     file: Arc<File>,
-    usage: TmpUsage,
-    /// Where the next byte goes; `None` for the end of the file, wherever that is.
+    disk: Disk,
+    /// Where the next byte goes; `None` for the end of the file.
     position: Option<u64>,
-    is_closed: bool,
+    progress: Progress,
+}
+
+/// What has become of the bytes that were written last.
+enum Progress {
+    /// They are in the file.
+    Ready,
+    /// A thread is writing them.
+    Writing(AbortOnDropJoinHandle<io::Result<()>>),
+    /// They could not be written, and the guest is still to be told.
+    Failed(io::Error),
+    /// It was told, and gets to write no more.
+    Closed,
+}
+
+impl Progress {
+    fn after(written: io::Result<()>) -> Self {
+        match written {
+            Ok(()) => Self::Ready,
+            Err(error) => Self::Failed(error),
+        }
+    }
 }
 
 impl Writer {
-    fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let offset = match self.position {
-            Some(position) => position,
-            None => self.file.metadata()?.len(),
-        };
-        let written = write_some(&self.file, &self.usage, bytes, offset)?;
-        if let Some(position) = &mut self.position {
-            *position += written as u64;
+    /// Tells the guest of a failure, once.
+    fn tell(&mut self) -> StreamResult<()> {
+        match mem::replace(&mut self.progress, Progress::Closed) {
+            Progress::Failed(error) => Err(StreamError::LastOperationFailed(error.into())),
+            Progress::Closed => Err(StreamError::Closed),
+            unfailing @ (Progress::Ready | Progress::Writing(_)) => {
+                self.progress = unfailing;
+                Ok(())
+            }
         }
-        if written < bytes.len() {
-            return Err(Errno::NOSPC.into());
-        }
-        Ok(())
     }
 }
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Writer {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        if let Progress::Writing(task) = &mut self.progress {
+            self.progress = Progress::after(task.await);
+        }
+    }
 }
 
+#[wasmtime_wasi::async_trait]
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        if self.is_closed {
-            return Err(StreamError::Closed);
+        self.tell()?;
+        if let Progress::Writing(_) = self.progress {
+            return Err(StreamError::trap("the stream was written to before it was ready again"));
         }
-        self.write_whole(&bytes).map_err(|error| {
-            self.is_closed = true;
-            StreamError::LastOperationFailed(error.into())
-        })
+        let position = self.position;
+        if let Some(position) = &mut self.position {
+            *position = position.saturating_add(bytes.len() as u64);
+        }
+        let (file, usage) = (Arc::clone(&self.file), self.disk.usage.clone());
+        let write = move || write_whole(&file, &usage, &bytes, position);
+        self.progress = match self.disk.may_block {
+            true => Progress::after(write()),
+            false => Progress::Writing(spawn_blocking(write)),
+        };
+        self.tell()
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
+        self.tell()
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        match self.is_closed {
-            true => Err(StreamError::Closed),
-            false => Ok(WRITE_BYTES),
+        self.tell()?;
+        Ok(match self.progress {
+            Progress::Writing(_) => 0,
+            Progress::Ready | Progress::Failed(_) | Progress::Closed => WRITE_BYTES,
+        })
+    }
+
+    /// A guest that drops a stream waits for what it has begun to write, else it could begin any number of writes.
+    async fn cancel(&mut self) {
+        if let Progress::Writing(task) = mem::replace(&mut self.progress, Progress::Closed) {
+            task.cancel().await;
         }
     }
 }

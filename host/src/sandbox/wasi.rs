@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView, p3};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::files::Files;
+use super::files::{Disk, Files};
 use super::http::Hooks;
 use super::limits::Limiter;
 use super::output::{Output, OutputEnd};
@@ -150,10 +150,13 @@ impl State {
     }
 
     pub(super) fn files(&mut self) -> Files<'_> {
-        let usage = self.tmp.usage().clone();
+        let disk = Disk {
+            usage: self.tmp.usage().clone(),
+            may_block: self.may_block,
+        };
         Files {
             wasi: self.filesystem(),
-            usage,
+            disk,
         }
     }
 
