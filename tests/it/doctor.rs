@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use orlop_tests::{TaskRoot, compile, guests, orlop};
@@ -9,8 +10,8 @@ use orlop_tests::{TaskRoot, compile, guests, orlop};
 use crate::artifacts::stamped;
 
 /// What it says of a folder, and its exit code.
-fn doctor(folder: &TaskRoot) -> (String, Option<i32>) {
-    let output = Command::new(orlop()).arg("doctor").arg(folder.path()).output().unwrap();
+fn doctor(folder: &Path) -> (String, Option<i32>) {
+    let output = Command::new(orlop()).arg("doctor").arg(folder).output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
@@ -27,7 +28,7 @@ fn a_folder_in_order_is_no_problem() {
     let folder = TaskRoot::new()
         .with_compiled(guests::ECHO)
         .with("echo.wasm", guests::ECHO);
-    let (report, code) = doctor(&folder);
+    let (report, code) = doctor(folder.path());
     assert_eq!(code, Some(0), "{report}");
     let (line, _) = lines(&report, "echo.cwasm");
     assert!(line.starts_with("ok ") && line.contains("runs here"), "{report}");
@@ -35,7 +36,7 @@ fn a_folder_in_order_is_no_problem() {
 
 #[test]
 fn the_engine_is_named_with_the_advisories_known_for_it_and_what_they_mean_here() {
-    let (report, _) = doctor(&TaskRoot::new());
+    let (report, _) = doctor(TaskRoot::new().path());
     let (line, _) = lines(&report, "engine");
     assert!(line.contains("wasmtime-48.0.8+orlop-"), "{report}");
     let (line, _) = lines(&report, "GHSA-rc4p-x33f-vpr2");
@@ -65,11 +66,11 @@ fn what_would_be_refused_or_is_out_of_date_is_a_problem_with_the_command_that_me
         )
         .with_content("processor.cwasm", stamped(&artifact, "cpu", "x86-64-v9"));
     fs::set_permissions(folder.path().join("open.cwasm"), fs::Permissions::from_mode(0o666)).unwrap();
-    let (report, code) = doctor(&folder);
+    let (report, code) = doctor(folder.path());
     assert_eq!(code, Some(1), "{report}");
     for (about, problem, help) in [
         ("stale.cwasm", "made of another stale.wasm", "orlop compile"),
-        ("open.cwasm", "written by everybody", "chmod o-w"),
+        ("open.cwasm", "everybody can write it", "chmod o-w"),
         ("cut.cwasm", "no stamp of Orlop's", "orlop compile"),
         ("engine.cwasm", "compiled by wasmtime-48.0.7", "orlop compile"),
         ("processor.cwasm", "processor x86-64-v9", "--cpu"),
@@ -83,6 +84,48 @@ fn what_would_be_refused_or_is_out_of_date_is_a_problem_with_the_command_that_me
     }
     assert!(
         report.ends_with("warnings\n") && report.contains("5 problems"),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_artifact_is_a_problem_where_everybody_or_a_function_can_write() {
+    let exposed = TaskRoot::new().with_compiled(guests::ECHO);
+    fs::set_permissions(exposed.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let shared = tempfile::tempdir_in("/tmp").unwrap();
+    fs::copy(compile(guests::ECHO), shared.path().join("echo.cwasm")).unwrap();
+    let manifest = "[functions.echo.grants]\ntmp = 'shared'\n";
+    fs::write(shared.path().join("orlop.toml"), manifest).unwrap();
+    for (folder, problem, help) in [
+        (
+            exposed.path(),
+            "everybody can write the folder it lies in",
+            format!("chmod o-w {}", exposed.path().display()),
+        ),
+        (
+            shared.path(),
+            "echo is granted the environment's own /tmp",
+            "where only the deployment writes".to_owned(),
+        ),
+    ] {
+        let (report, code) = doctor(folder);
+        assert_eq!(code, Some(1), "{report}");
+        let (line, below) = lines(&report, "echo.cwasm");
+        assert!(line.starts_with("problem ") && line.contains(problem), "{report}");
+        assert!(below.contains(&help), "{report}");
+    }
+}
+
+#[test]
+fn an_orlop_toml_that_is_not_valid_is_a_problem() {
+    let folder = TaskRoot::new()
+        .with_compiled(guests::ECHO)
+        .with_content("orlop.toml", "[functions.echo]\nno-such-setting = 1\n");
+    let (report, code) = doctor(folder.path());
+    assert_eq!(code, Some(1), "{report}");
+    let (line, _) = lines(&report, "orlop.toml");
+    assert!(
+        line.starts_with("problem ") && line.contains("no-such-setting"),
         "{report}"
     );
 }

@@ -1,20 +1,20 @@
 //! The artifacts in a folder: whether they would be loaded here, and whether they are what their components are now.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use orlop_host::artifact::stamp::{Stamp, sha256};
-use orlop_host::artifact::{ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, artifact_name, component_of};
+use orlop_host::artifact::{
+    ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, Exposure, artifact_name, component_of, exposure,
+};
+use orlop_host::config::Functions;
 use orlop_host::engine::Execution;
+use orlop_host::manifest;
 
 use super::Finding;
 use crate::component::read;
 use crate::mistake::Mistake;
 use crate::project::{entries, has_extension};
-
-/// That others than the owner and the group may write a file.
-const OTHERS_WRITE: u32 = 0o002;
 
 pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
     if !folder.is_dir() {
@@ -25,7 +25,14 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
     }
     let files = entries(folder);
     let artifacts = files.iter().filter(|file| has_extension(file, ARTIFACT_EXTENSION));
-    let findings: Vec<Finding> = artifacts.map(|path| examine_one(path)).collect();
+    let functions = match Functions::all_in(folder) {
+        Ok(functions) => functions,
+        Err(error) => {
+            let help = "mend it; `orlop schema` helps editors to find mistakes";
+            return Ok(vec![Finding::problem(manifest::FILE_NAME, error.to_string(), help)]);
+        }
+    };
+    let findings: Vec<Finding> = artifacts.map(|path| examine_one(path, &functions)).collect();
     if findings.is_empty() {
         return Ok(vec![Finding::good(
             "artifacts",
@@ -35,7 +42,7 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
     Ok(findings)
 }
 
-fn examine_one(path: &Path) -> Finding {
+fn examine_one(path: &Path, functions: &Functions) -> Finding {
     let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let about = file_name(path);
     let name = component_of(&about).unwrap_or(&about);
@@ -71,10 +78,21 @@ fn examine_one(path: &Path) -> Finding {
             }
         }
     }
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & OTHERS_WRITE != 0 {
-        let help = format!("chmod o-w {}", path.display());
-        return Finding::problem(about, "can be written by everybody, and is refused for it", help);
+    let exposed = |exposure: Exposure| {
+        let what = match exposure {
+            Exposure::File => path,
+            Exposure::Folder => path.parent().unwrap_or(path),
+        };
+        let help = format!("chmod o-w {}", what.display());
+        Finding::problem(&*about, format!("{exposure}, and it is refused for that"), help)
+    };
+    match exposure(path) {
+        Ok(None) => {}
+        Ok(Some(exposure)) => return exposed(exposure),
+        Err(error) => return Finding::problem(about, format!("cannot be read: {error}"), "check who may read it"),
+    }
+    if let Err(error) = functions.refuse_what_they_could_write(path) {
+        return Finding::problem(about, error.to_string(), "keep it where only the deployment writes");
     }
     Finding::good(about, format!("runs here; {}, {}", stamp.engine, stamp.cpu))
 }

@@ -266,9 +266,10 @@ fn load_artifact(
     if file_bytes > MAX_ARTIFACT_BYTES {
         return Err(format!("it is larger than {MAX_ARTIFACT_BYTES} bytes").into());
     }
-    let is_unchangeable = fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let is_unchangeable = is_unchangeable(&file);
     if !is_unchangeable {
-        refuse_what_anybody_writes(path, &metadata)?;
+        refuse_what_anybody_writes(path, &metadata)
+            .map_err(|exposure| format!("{exposure}; take that away with `chmod o-w`"))?;
     }
     if is_unchangeable && verification == Verification::WhereChangeable {
         let tail_bytes = file_bytes.min((FOOTER_BYTES + MAX_STAMP_BYTES) as u64);
@@ -295,18 +296,47 @@ fn load_artifact(
     Ok((component, stamp, code, Origin::Copied))
 }
 
+/// What anybody can write who is on this machine, and an artifact is therefore refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Exposure {
+    /// The artifact.
+    #[error("everybody can write it")]
+    File,
+    /// The place where it lies.
+    #[error("everybody can write the folder it lies in")]
+    Folder,
+}
+
+/// What the artifact at that path would be refused for, if there is anything: see [`Exposure`].
+///
+/// # Errors
+///
+/// Of the operating system, if the artifact cannot be opened.
+pub fn exposure(path: &Path) -> io::Result<Option<Exposure>> {
+    let file = File::open(path)?;
+    Ok(match is_unchangeable(&file) {
+        true => None,
+        false => refuse_what_anybody_writes(path, &file.metadata()?).err(),
+    })
+}
+
+/// Whether it lies on a read-only mount.
+fn is_unchangeable(file: &File) -> bool {
+    fstatvfs(file.as_fd()).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
 /// Its digest shows that an artifact is whole, and not who made it. Where anybody can write it, or put another in its place,
 /// anybody decides what this process runs. In a folder like `/tmp` everybody has files of their own.
-fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), String> {
+fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), Exposure> {
     const OTHERS_WRITE: u32 = 0o002;
     const OWN_FILES_ONLY: u32 = 0o1000;
     if metadata.mode() & OTHERS_WRITE != 0 {
-        return Err("everybody can write it; take that away with `chmod o-w`".to_owned());
+        return Err(Exposure::File);
     }
     let folder = path.parent().and_then(|folder| folder.metadata().ok());
     let mode = folder.map_or(0, |folder| folder.mode());
     if mode & OTHERS_WRITE != 0 && mode & OWN_FILES_ONLY == 0 {
-        return Err("everybody can write the folder it lies in; take that away with `chmod o-w`".to_owned());
+        return Err(Exposure::Folder);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub mod stamp;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use load::{LoadError, Loaded, Origin, Verification, load};
+pub use load::{Exposure, LoadError, Loaded, Origin, Verification, exposure, load};
 
 use crate::engine::Execution;
 use crate::error::InitError;
