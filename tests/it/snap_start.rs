@@ -31,6 +31,7 @@ fn only_with_snap_start_lambda_is_told_that_init_is_over_and_waited_for_without_
     served.host.wait_for_log(|line| line.contains("\tready "));
     // The environment is stopped for long, and goes on as if nothing had been.
     served.host.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1500));
     served.host.signal(Signal::CONT);
     assert_eq!(paths(&served), ["/2018-06-01/runtime/restore/next"]);
     served.lambda.restore(Reply::status(200));
