@@ -14,6 +14,8 @@ use crate::dev::DEV_ON_FREE_PORTS;
 const CONCURRENCY: usize = 8;
 /// How long a message stays away from others, and the longest that the function may take.
 const VISIBILITY: Duration = Duration::from_secs(2);
+/// How many receives in vain make a message dead.
+const MAX_RECEIVES: u32 = 5;
 
 /// What is done to a consumer.
 struct Attack {
@@ -71,7 +73,7 @@ impl Attack {
         let queue = StrictQueue::start(Settings {
             is_fifo: self.is_fifo,
             visibility: VISIBILITY,
-            max_receives: 5,
+            max_receives: MAX_RECEIVES,
             faults: Faults::some(),
             seed: self.seed,
         });
@@ -123,6 +125,7 @@ impl Attack {
         drop(consumer);
         let summary = queue.check(Expectations {
             concurrency: CONCURRENCY,
+            max_receives: MAX_RECEIVES,
         });
         println!("{}", summary.in_words(start.elapsed()));
         assert_eq!(summary.sent, self.messages);

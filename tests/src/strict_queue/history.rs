@@ -53,6 +53,8 @@ pub(super) struct Run {
 pub struct Expectations {
     /// The most batches at a time.
     pub concurrency: usize,
+    /// How many receives in vain make a message dead.
+    pub max_receives: u32,
 }
 
 /// What a history comes to.
@@ -261,7 +263,15 @@ impl<'a> Seen<'a> {
     fn end(mut self) -> Summary {
         for (number, message) in self.messages.iter().enumerate() {
             match message.state {
-                State::Deleted | State::Dead => assert!(self.is_gone[number], "I2: message {number} went unseen"),
+                State::Deleted => assert!(self.is_gone[number], "I2: message {number} went unseen"),
+                State::Dead => {
+                    assert!(self.is_gone[number], "I2: message {number} went unseen");
+                    let (received, allowed) = (self.received[number], self.expectations.max_receives);
+                    assert_eq!(
+                        received, allowed,
+                        "I5: message {number} is dead and was received {received} of {allowed} times"
+                    );
+                }
                 State::Visible | State::InFlight(..) => panic!("I5: message {number} is left: {message:?}"),
             }
         }
@@ -310,10 +320,14 @@ mod tests {
         number: 1,
     };
     const OTHER: Run = Run { number: 2, ..RUN };
+    const EXPECTATIONS: Expectations = Expectations {
+        concurrency: 1,
+        max_receives: 5,
+    };
 
     /// Two messages of one group that are deleted, and what happened to them.
     fn checked(happened: impl IntoIterator<Item = What>) -> Summary {
-        let mut messages = Messages::new(false, Duration::from_secs(1), 5);
+        let mut messages = Messages::new(false, Duration::from_secs(1), EXPECTATIONS.max_receives);
         let mut history = History::default();
         for body in ["a", "b"] {
             let number = messages.add("group".to_owned(), body.to_owned());
@@ -325,7 +339,7 @@ mod tests {
             history.add(What::Received(given.number, 1));
         }
         happened.into_iter().for_each(|what| history.add(what));
-        history.check(&messages, Expectations { concurrency: 1 })
+        history.check(&messages, EXPECTATIONS)
     }
 
     fn is_broken(invariant: &str, happened: impl IntoIterator<Item = What> + std::panic::UnwindSafe) {
@@ -362,10 +376,24 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "I5: message 0 is dead and was received 1 of 5 times")]
+    fn a_message_that_dies_too_soon_is_seen() {
+        let mut messages = Messages::new(false, Duration::ZERO, 1);
+        let mut history = History::default();
+        let number = messages.add(String::new(), "a".to_owned());
+        history.add(What::Sent(number));
+        messages.receive(1, Instant::now());
+        history.add(What::Received(number, 1));
+        let (_, died) = messages.receive(1, Instant::now());
+        died.into_iter().for_each(|died| history.add(What::Died(died.0)));
+        history.check(&messages, EXPECTATIONS);
+    }
+
+    #[test]
     #[should_panic(expected = "I5: message 0 is left")]
     fn a_message_that_is_left_is_seen() {
-        let mut messages = Messages::new(false, Duration::from_secs(1), 5);
+        let mut messages = Messages::new(false, Duration::from_secs(1), EXPECTATIONS.max_receives);
         messages.add(String::new(), "a".to_owned());
-        History::default().check(&messages, Expectations { concurrency: 1 });
+        History::default().check(&messages, EXPECTATIONS);
     }
 }
