@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orlop_tests::{Event, Served, guests};
+use orlop_tests::{Event, Held, Served, guests};
 use serde_json::Value;
 
 use crate::{accepted, assert_ended_with_reason, posts, tolerant};
@@ -199,9 +199,7 @@ fn events_beyond_the_limit_are_refused_without_being_kept() {
 }
 
 fn memory_kib(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    Held::by(pid).unwrap().memory_kib
 }
 
 #[test]

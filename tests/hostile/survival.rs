@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use orlop_tests::{Event, FakeRuntimeApi, Served, TaskRoot, guests};
+use orlop_tests::{Event, FakeRuntimeApi, Held, Served, TaskRoot, guests};
 use serde_json::json;
 
 use crate::cases::{self, Case, Guest, Surroundings, addressed};
-use crate::measure::Held;
+use crate::measure::{held_by, held_within};
 
 /// Rounds of the short form.
 const ROUNDS: usize = 2;
@@ -148,7 +148,7 @@ fn one_process_survives_everything_that_guests_do_in_any_order_and_grows_by_noth
     for _ in 0..WARM_UP {
         target.run(others.iter().copied());
     }
-    let before = Held::by(&target.served);
+    let before = held_by(&target.served);
     // Without a new beginning, which would hide what has grown.
     for _ in 0..rounds {
         let mut order = others.clone();
@@ -185,7 +185,7 @@ fn one_process_survives_everything_that_guests_do_in_any_order_and_grows_by_noth
 }
 
 fn assert_unchanged(target: &Target, before: Held) {
-    let after = Held::by_within(&target.served, before);
+    let after = held_within(&target.served, before);
     eprintln!("{before:?} became {after:?} after {} events", target.count);
     assert!(
         after.memory_kib <= before.memory_kib + GROWTH_KIB,

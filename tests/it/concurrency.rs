@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use orlop_tests::{Component, Event, FakeRuntimeApi, Reply, Served, Signal, TaskRoot, guests};
+use orlop_tests::{Component, Event, FakeRuntimeApi, Held, Reply, Served, Signal, TaskRoot, guests};
 use serde_json::{Value, json};
 
 use crate::{END, text};
@@ -93,9 +93,7 @@ fn a_thousand_handlers_that_wait_fit_into_300_megabytes() {
             .send(Event::new(id, payload).due_in(Duration::from_secs(60)));
     }
     served.lambda.wait_until_pending(0);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", served.host.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    let kib = Held::by(served.host.pid()).unwrap().memory_kib;
     assert!(kib < 300_000_000 / 1024, "{kib} KiB");
     for index in 0..COUNT {
         let answer = served.lambda.wait_for_answer(&format!("event-{index}"));

@@ -4,11 +4,11 @@ mod ends;
 mod flow;
 mod wasi_0_3;
 
-use std::fs;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use orlop_tests::held::status;
 use orlop_tests::{Answer, Emulator, Event, FakeRuntimeApi, Served, TaskRoot, bootstrap, guests, text};
 use serde_json::{Value, json};
 
@@ -249,9 +249,8 @@ fn the_type_of_a_programs_stream_is_a_setting_and_an_empty_stream_is_one() {
 
 /// The most memory that the process ever had, in bytes.
 fn peak_memory(served: &Served) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", served.host.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    let kib = status(served.host.pid(), "VmHWM").unwrap();
+    usize::try_from(kib).unwrap() * 1024
 }
 
 #[test]
