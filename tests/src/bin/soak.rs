@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use orlop_tests::{TaskRoot, bootstrap, guests};
+use orlop_tests::{Held, TaskRoot, bootstrap, guests};
 
 /// The time that a function has.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ const DELAY: Duration = Duration::from_millis(10);
 /// Of 1,000 faults of the first half, so many are functions that run over their time, which costs a quarter of a second.
 const OVERRUNS: u64 = 10;
 /// What a process may grow by in the second half. What leaks grows by far more in a million events.
-const MOST_GROWTH: Size = Size {
+const MOST_GROWTH: Held = Held {
     memory_kib: 2 << 10,
     descriptors: 4,
     threads: 1,
@@ -121,6 +122,17 @@ struct State {
     /// Answers that were not what the function was told to say.
     wrong: Vec<String>,
     faults: BTreeMap<Fault, u64>,
+    /// The process, once it is started.
+    pid: Option<i32>,
+    /// At either end of the second half.
+    ends: [End; 2],
+}
+
+/// A stretch of events in which the process is measured before it gets the next one; the largest of what is seen counts.
+#[derive(Debug)]
+struct End {
+    events: RangeInclusive<u64>,
+    held: Option<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -153,7 +165,8 @@ fn main() -> ExitCode {
     });
     let task_root = TaskRoot::new().with_compiled(guests::RECORD);
     let mut process = start(&address.to_string(), &task_root);
-    let report = shared.watch(&mut process, events);
+    shared.lock().pid = i32::try_from(process.id()).ok();
+    let report = shared.watch(&mut process);
     let _ = process.kill();
     let _ = process.wait();
     match report {
@@ -198,40 +211,12 @@ fn start(address: &str, task_root: &TaskRoot) -> Child {
     command.spawn().expect("the runtime can be started")
 }
 
-/// What a process has.
-#[derive(Debug, Default, Clone, Copy)]
-struct Size {
-    memory_kib: i64,
-    descriptors: i64,
-    threads: i64,
-}
-
-impl Size {
-    /// The larger of each.
-    fn max(self, other: Self) -> Self {
-        Self {
-            memory_kib: self.memory_kib.max(other.memory_kib),
-            descriptors: self.descriptors.max(other.descriptors),
-            threads: self.threads.max(other.threads),
-        }
-    }
-
-    fn of(process: &Child) -> io::Result<Self> {
-        let folder = format!("/proc/{}", process.id());
-        let status = std::fs::read_to_string(format!("{folder}/status"))?;
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let digits = line.unwrap_or_default().trim().trim_end_matches("kB").trim();
-            digits
-                .parse()
-                .map_err(|_| io::Error::other(format!("no {name} in {status}")))
-        };
-        let descriptors = std::fs::read_dir(format!("{folder}/fd"))?.count();
-        Ok(Self {
-            memory_kib: number("VmRSS:")?,
-            descriptors: i64::try_from(descriptors).map_err(io::Error::other)?,
-            threads: number("Threads:")?,
-        })
+/// The larger of each.
+fn larger(one: Held, other: Held) -> Held {
+    Held {
+        memory_kib: one.memory_kib.max(other.memory_kib),
+        descriptors: one.descriptors.max(other.descriptors),
+        threads: one.threads.max(other.threads),
     }
 }
 
@@ -241,22 +226,11 @@ impl Shared {
     }
 
     /// Waits for the end; says what came of it, and whether that is good.
-    fn watch(&self, process: &mut Child, events: u64) -> Result<(String, bool), String> {
+    fn watch(&self, process: &mut Child) -> Result<(String, bool), String> {
         let start = Instant::now();
-        // Both ends of the second half; at either, the largest of what is seen counts.
-        let first = events / 2 + events / 100..=events / 2 + events / 20;
-        let last = events - events / 25..=events;
-        let (mut before, mut after) = (Size::default(), Size::default());
         let (mut seen, mut moved) = (0, Instant::now());
         loop {
             let sent = self.lock().sent;
-            let size = Size::of(process).map_err(|error| format!("the process is gone at event {sent}: {error}"))?;
-            if first.contains(&sent) {
-                before = before.max(size);
-            }
-            if last.contains(&sent) {
-                after = after.max(size);
-            }
             if self.lock().is_over() {
                 break;
             }
@@ -270,7 +244,7 @@ impl Shared {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(self.lock().report(start.elapsed(), before, after))
+        self.lock().report(start.elapsed())
     }
 
     /// Serves one connection to its end.
@@ -369,6 +343,8 @@ impl Shared {
 
 impl State {
     fn new(events: u64, faults_in_thousand: u64) -> Self {
+        let half = events / 2;
+        let ends = [half + events / 100..=half + events / 20, events - events / 25..=events];
         Self {
             events,
             faults_in_thousand,
@@ -380,6 +356,8 @@ impl State {
             doubled: 0,
             wrong: Vec::new(),
             faults: BTreeMap::new(),
+            pid: None,
+            ends: ends.map(|events| End { events, held: None }),
         }
     }
 
@@ -404,8 +382,11 @@ impl State {
             return None;
         }
         self.sent += 1;
+        self.measure();
         let fault = self.fault();
-        *self.faults.entry(fault.unwrap_or(Fault::Fails)).or_default() += u64::from(fault.is_some());
+        if let Some(fault) = fault {
+            *self.faults.entry(fault).or_default() += 1;
+        }
         let current = Current {
             number: self.sent,
             fault,
@@ -414,6 +395,17 @@ impl State {
         };
         self.current = Some(current.clone());
         Some(current)
+    }
+
+    /// Measures the process where that is due. What it has used for the event before is given back when it asks for this one.
+    fn measure(&mut self) {
+        for end in &mut self.ends {
+            if let (true, Some(pid)) = (end.events.contains(&self.sent), self.pid)
+                && let Ok(held) = Held::by(pid)
+            {
+                end.held = Some(end.held.map_or(held, |before| larger(before, held)));
+            }
+        }
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -459,14 +451,18 @@ impl State {
         self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
     }
 
-    fn report(&self, took: Duration, before: Size, after: Size) -> (String, bool) {
+    fn report(&self, took: Duration) -> Result<(String, bool), String> {
+        let [Some(before), Some(after)] = self.ends.each_ref().map(|end| end.held) else {
+            return Err(format!("the process could not be measured: {:?}", self.ends));
+        };
         let mut text = String::new();
         let faults: u64 = self.faults.values().sum();
         let per_second = self.events as f64 / took.as_secs_f64();
         let lost = self.lost + (self.sent - self.answered).saturating_sub(self.lost);
-        let memory = after.memory_kib - before.memory_kib;
-        let descriptors = after.descriptors - before.descriptors;
-        let threads = after.threads - before.threads;
+        let growth = |of: fn(Held) -> u64| of(after).cast_signed() - of(before).cast_signed();
+        let memory = growth(|held| held.memory_kib);
+        let descriptors = growth(|held| held.descriptors);
+        let threads = growth(|held| held.threads);
         // Text can be written to.
         let _ = writeln!(
             text,
@@ -493,10 +489,12 @@ impl State {
         );
         let is_right = (lost, self.doubled, self.wrong.len()) == (0, 0, 0);
         let most = MOST_GROWTH;
-        let has_grown = memory > most.memory_kib || descriptors > most.descriptors || threads > most.threads;
+        let has_grown = memory > most.memory_kib.cast_signed()
+            || descriptors > most.descriptors.cast_signed()
+            || threads > most.threads.cast_signed();
         // Without faults it would say little.
         let is_good = is_right && !has_grown && (faults > 0 || self.faults_in_thousand == 0);
-        (text, is_good)
+        Ok((text, is_good))
     }
 }
 
