@@ -1,10 +1,10 @@
 //! What a network may do to a conversation, at many places of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orlop_tests::{End, Event, FakeRuntimeApi, Served, Toxic, ToxicProxy, guests};
 
-use crate::{accepted, assert_ended_with_reason, echo_behind, tolerant};
+use crate::{END, accepted, assert_ended_with_reason, echo_behind, tolerant};
 
 #[test]
 fn late_sliced_and_slow_bytes_are_waited_for() {
@@ -23,6 +23,18 @@ fn late_sliced_and_slow_bytes_are_waited_for() {
             assert_eq!(answer.text(), payload, "{what}");
         }
     }
+}
+
+/// Waits until it is so, and says whether it became so in time.
+fn becomes(is_so: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + END;
+    while !is_so() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 /// One process after the other, each for as long as it lives.
@@ -60,12 +72,8 @@ impl Victims {
         // Either the next event is asked for, or the process ends: both are ends of this one.
         let is_over =
             || served.host.has_exited() || (accepted(&served.lambda, &id) > 0 && served.lambda.pending_next() > 0);
-        let until = std::time::Instant::now() + crate::END;
-        while !is_over() && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
         assert!(
-            is_over(),
+            becomes(is_over),
             "{told}: neither answered nor ended: {} {:?}",
             served.lambda.record(),
             served.host.log()
@@ -163,11 +171,12 @@ impl Victims {
             let is_through = proxy.has_cut() || accepted(&served.lambda, &id) > 0;
             served.host.has_exited() || served.lambda.pending_next() > 0 && is_through
         };
-        let until = std::time::Instant::now() + crate::END;
-        while !is_over() && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        assert!(is_over(), "{told}: {} {:?}", served.lambda.record(), served.host.log());
+        assert!(
+            becomes(is_over),
+            "{told}: {} {:?}",
+            served.lambda.record(),
+            served.host.log()
+        );
         assert!(accepted(&served.lambda, &id) <= 1, "{told}: {}", served.lambda.record());
         if served.host.has_exited() {
             assert_ended_with_reason(&served, told);
@@ -189,9 +198,11 @@ fn an_answer_that_nobody_confirms_costs_the_wait_until_lambdas_deadline_and_the_
         served
             .lambda
             .send(Event::new("lost", "500").due_in(Duration::from_millis(1200)));
-        while proxy.passed_downstream() == before {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        assert!(
+            becomes(|| proxy.passed_downstream() > before),
+            "the event does not arrive: {}",
+            served.lambda.record()
+        );
         let cut = Toxic::cut(0, End::HalfOpen);
         match is_there {
             true => proxy.upstream(cut),

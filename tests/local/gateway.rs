@@ -8,7 +8,7 @@ mod patience;
 mod streams;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,6 +16,7 @@ use orlop_local::gateway::{Gateway, Kind, RestApi, Route};
 use orlop_local::journal::What;
 use orlop_local::server::Server;
 use orlop_local::{Function, Platform};
+use orlop_tests::process::PATIENCE;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -238,7 +239,9 @@ async fn a_client_beyond_the_functions_concurrency_is_throttled() {
 
 impl Front {
     async fn until_busy(&self) {
+        let until = Instant::now() + PATIENCE;
         while !self.platform.environments().iter().any(|status| status.events == 0) {
+            assert!(Instant::now() < until, "no environment begins to work");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

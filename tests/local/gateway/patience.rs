@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
 use orlop_local::server::{BrokenOff, Limits, Request, Server, read, respond};
+use orlop_tests::process::PATIENCE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -148,6 +149,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
     let start = Instant::now();
     let _deaf = sent(&server, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     while ended.load(Ordering::Relaxed) == 0 {
+        assert!(start.elapsed() < PATIENCE, "the client is not let go");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(start.elapsed() >= LIMITS.answer);
