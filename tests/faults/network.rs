@@ -221,6 +221,7 @@ fn a_runtime_api_that_says_nothing_is_waited_for() {
     let lambda = FakeRuntimeApi::start();
     let served = Served::with(lambda, guests::ECHO, &[]);
     served.lambda.wait_for_next();
+    // That nothing comes of it cannot be waited for.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(!served.host.has_exited());
     assert_eq!(served.answer("a", "1"), 1);

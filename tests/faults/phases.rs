@@ -139,7 +139,7 @@ fn a_second_signal_ends_the_process_at_once() {
         .send(Event::new("long", "true").due_in(Duration::from_secs(10)));
     served.lambda.wait_until_taken();
     served.host.signal(Signal::TERM);
-    // Two that come at the same time are one.
+    // Two that come at the same time are one, and nothing shows that the first one was heard.
     thread::sleep(Duration::from_millis(20));
     served.host.signal(Signal::TERM);
     let sent = Instant::now();
