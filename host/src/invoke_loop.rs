@@ -18,7 +18,8 @@ const MAX_LEFT_OVER_ROUNDS: u32 = 16;
 /// The least time for an answer to be accepted and the next sandbox to be ready, however near Lambda's deadline.
 pub const SHORTEST_COMPLETION: Duration = Duration::from_secs(1);
 
-/// Serves events, first of all an interrupted one, until the Runtime API fails, or until a termination signal arrives while none is being served.
+/// Serves events, first of all one that the process has to resume, until the Runtime API fails, or until a termination signal
+/// arrives while none is being served.
 ///
 /// # Errors
 ///
@@ -27,12 +28,12 @@ pub async fn run(
     client: &mut Client,
     deployment: &mut Deployment,
     watch: &Watch,
-    interrupted: Option<(Invocation, Responder)>,
+    resumed: Option<(Invocation, Responder)>,
 ) -> Result<(), Error> {
-    let mut interrupted = interrupted;
+    let mut resumed = resumed;
     while !watch.is_shutting_down() {
-        let (invocation, responder) = match interrupted.take() {
-            Some(interrupted) => interrupted,
+        let (invocation, responder) = match resumed.take() {
+            Some(resumed) => resumed,
             None => {
                 finish_left_over_tasks().await;
                 // The wait itself blocks, and ends with an error when it is interrupted. Pauses between two tries do not.

@@ -345,8 +345,8 @@ async fn serve(
         config.max_event_bytes,
         interrupter,
     );
-    let interrupted = interrupted(&client, config).map_err(End::Init)?;
-    let (task, limit) = interrupted
+    let resumed = resumed(&client, config).map_err(End::Init)?;
+    let (task, limit) = resumed
         .as_ref()
         .and_then(resumption)
         .unwrap_or((Task::Init, started + config.init_timeout));
@@ -379,13 +379,13 @@ async fn serve(
                 snap_start::Failure::RuntimeApi(error) => End::RuntimeApi(error),
             })?;
     }
-    invoke_loop::run(&mut client, &mut deployment, watch, interrupted)
+    invoke_loop::run(&mut client, &mut deployment, watch, resumed)
         .await
         .map_err(End::RuntimeApi)
 }
 
 /// The batch that the process has to go on with, if there is one.
-fn interrupted(client: &Client, config: &Config) -> Result<Option<(Invocation, Responder)>, InitError> {
+fn resumed(client: &Client, config: &Config) -> Result<Option<(Invocation, Responder)>, InitError> {
     let Some(batch) = &config.handover.batch else {
         return Ok(None);
     };
