@@ -293,7 +293,7 @@ fn an_unreachable_runtime_api_still_ends_a_failed_init() {
     assert!(
         host.log()
             .iter()
-            .any(|line| line.contains("cannot report the init error")),
+            .any(|line| line.contains("cannot report the error") && line.contains("POST init/error")),
         "{:?}",
         host.log()
     );

@@ -45,7 +45,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// `/init/error` and `/restore/error` must not keep a failed process alive.
-const INIT_ERROR_TIMEOUT: Duration = Duration::from_millis(800);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(800);
 /// The body of a refusal is read up to here.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
@@ -296,17 +296,31 @@ impl Client {
     /// Reports that Init failed. Whatever Lambda answers, the process ends next, so nothing but a log line comes of a
     /// failure here.
     pub async fn init_error(&mut self, report: &ErrorReport) {
+        self.report("POST init/error", report, Requests::init_error).await;
+    }
+
+    /// As [`Self::init_error`], after a restore.
+    pub async fn restore_error(&mut self, report: &ErrorReport) {
+        self.report("POST restore/error", report, Requests::restore_error).await;
+    }
+
+    async fn report(
+        &mut self,
+        call: &'static str,
+        report: &ErrorReport,
+        request: impl Fn(&Requests, &ErrorReport, Bytes) -> Request<Bytes>,
+    ) {
         let post = async {
-            let request = self.endpoint.requests.init_error(report, report.to_json().into());
-            let reply = self.transport.send(request, |_| ()).await?;
+            let whole = request(&self.endpoint.requests, report, report.to_json().into());
+            let reply = self.transport.send(whole, |_| ()).await?;
             if reply.status == StatusCode::PAYLOAD_TOO_LARGE {
                 self.transport.close();
-                let request = self.endpoint.requests.init_error(report, report.to_short_json().into());
-                return self.transport.send(request, |_| ()).await;
+                let short = request(&self.endpoint.requests, report, report.to_short_json().into());
+                return self.transport.send(short, |_| ()).await;
             }
             Ok(reply)
         };
-        match tokio::time::timeout(INIT_ERROR_TIMEOUT, post).await {
+        match tokio::time::timeout(REPORT_TIMEOUT, post).await {
             Ok(Ok(reply)) if reply.status.is_success() => {}
             Ok(Ok(Reply {
                 status,
@@ -315,12 +329,18 @@ impl Client {
             })) => {
                 let reason = self.read_refusal(body).await;
                 warn!(
+                    call,
                     status = status.as_u16(),
-                    reason, "the Runtime API did not take the init error"
+                    reason,
+                    "the Runtime API did not take the report of the error"
                 );
             }
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "cannot report the init error"),
-            Err(_) => warn!("the Runtime API did not answer the init error in time"),
+            Ok(Err(error)) => warn!(
+                call,
+                error = &error as &dyn std::error::Error,
+                "cannot report the error"
+            ),
+            Err(_) => warn!(call, "the Runtime API did not answer the report of the error in time"),
         }
     }
 
@@ -344,26 +364,6 @@ impl Client {
                 status,
                 reason,
             }),
-        }
-    }
-
-    /// As [`Self::init_error`], after a restore.
-    pub async fn restore_error(&mut self, report: &ErrorReport) {
-        let request = self.endpoint.requests.restore_error(report, report.to_json().into());
-        match tokio::time::timeout(INIT_ERROR_TIMEOUT, self.transport.send(request, |_| ())).await {
-            Ok(Ok(reply)) if reply.status.is_success() => {}
-            Ok(Ok(Reply { status, body, .. })) => {
-                let reason = self.read_refusal(body).await;
-                warn!(
-                    status = status.as_u16(),
-                    reason, "the Runtime API did not take the restore error"
-                );
-            }
-            Ok(Err(error)) => warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot report the restore error"
-            ),
-            Err(_) => warn!("the Runtime API did not answer the restore error in time"),
         }
     }
 
