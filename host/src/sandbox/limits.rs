@@ -91,13 +91,13 @@ pub(super) struct Limiter {
     table_entries: usize,
     /// What was asked for by the request under way, to be given back should it fail.
     pending: Pending,
-    refused_memory: Option<Refusal>,
+    refused_memory: Option<RefusedAt>,
     refused_table: bool,
 }
 
 /// What the guest had written when it was last refused memory.
 #[derive(Debug, Clone, Copy)]
-struct Refusal {
+struct RefusedAt {
     written_lines: u64,
 }
 
@@ -125,7 +125,7 @@ impl Limiter {
     /// The limit that was hit, if the guest asked for more memory than it may have, and did not go on without: since then it
     /// has got none, and if it has written anything, it was about memory.
     pub(super) fn refused_memory(&self) -> Option<u64> {
-        let Refusal { written_lines } = self.refused_memory?;
+        let RefusedAt { written_lines } = self.refused_memory?;
         let words = self.output.words_since(written_lines).to_lowercase();
         let is_about_memory = words.is_empty() || ["memory", "alloc", "oom"].iter().any(|word| words.contains(word));
         is_about_memory.then_some(self.limits.memory_bytes)
@@ -161,7 +161,7 @@ impl ResourceLimiter for Limiter {
         self.pending = Pending::None;
         let growth = desired.saturating_sub(current) as u64;
         if self.memory_bytes.saturating_add(growth) > self.limits.memory_bytes {
-            self.refused_memory = Some(Refusal {
+            self.refused_memory = Some(RefusedAt {
                 written_lines: self.output.written_lines(),
             });
             return Ok(false);
