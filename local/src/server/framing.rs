@@ -82,8 +82,22 @@ impl Framing {
     pub(super) fn read(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
-            if let Place::Body(left) | Place::Chunk(left) = self.place {
-                rest = self.skip(left, rest);
+            if let Place::Body(left) = self.place {
+                let (left, behind) = skipped(left, rest);
+                self.place = match left {
+                    0 => self.next_head(),
+                    left => Place::Body(left),
+                };
+                rest = behind;
+                continue;
+            }
+            if let Place::Chunk(left) = self.place {
+                let (left, behind) = skipped(left, rest);
+                self.place = match left {
+                    0 => Place::ChunkEnd,
+                    left => Place::Chunk(left),
+                };
+                rest = behind;
                 continue;
             }
             match self.step(self.place, byte) {
@@ -101,19 +115,6 @@ impl Framing {
     /// Whether bytes have been refused. All that follow are, too.
     pub(super) fn has_refused(&self) -> bool {
         self.place == Place::Refused
-    }
-
-    /// Passes over what belongs to a body, of which so many bytes are left.
-    fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        let left = left - count as u64;
-        self.place = match (self.place, left) {
-            (Place::Chunk(_), 0) => Place::ChunkEnd,
-            (Place::Chunk(_), left) => Place::Chunk(left),
-            (_, 0) => self.next_head(),
-            (_, left) => Place::Body(left),
-        };
-        &bytes[count..]
     }
 
     fn step(&mut self, place: Place, byte: u8) -> Result<Place, Ambiguous> {
@@ -237,6 +238,12 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// What is left of a body of which so many bytes are to come, and what follows those of them that are here.
+fn skipped(left: u64, bytes: &[u8]) -> (u64, &[u8]) {
+    let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (left - count as u64, &bytes[count..])
 }
 
 /// `METHOD TARGET HTTP/1.x`, with one space in both places.
