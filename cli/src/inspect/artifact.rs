@@ -19,7 +19,7 @@ pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
             "name an artifact (.cwasm), or the component (.wasm) it was made of",
         )
     })?;
-    let (stamp, code) = Stamp::verify(&artifact).map_err(|error| {
+    let (stamp, machine_code) = Stamp::verify(&artifact).map_err(|error| {
         Mistake::new(
             format!("`{}` is no artifact that can be used: {error}", path.display()),
             "make it again from its component with `orlop compile FILE.wasm`",
@@ -42,7 +42,7 @@ pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
     let mut report = format!(
         "{}: {} of machine code, whole\n",
         path.display(),
-        ByteSize(code.len() as u64).display().iec()
+        ByteSize(machine_code.len() as u64).display().iec()
     );
     for (title, text) in [
         ("target", target),

@@ -153,38 +153,38 @@ pub(super) fn uncompilable(error: &wasmtime::Error) -> String {
     engine::limit_behind(error).unwrap_or_else(|| format!("{error:#}"))
 }
 
-/// Compiles a component for that processor and kind of execution, and stamps the result.
+/// Compiles a component into that kind of code for that processor, and stamps the result.
 ///
 /// # Errors
 ///
 /// [`CompileError::Refused`] with the compiler's reason; the limit that compiling ran into; or how else the compiler ended.
-pub fn compile(component: &[u8], cpu: Cpu, execution: Execution, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
-    jail::run(Order::Compile(cpu, execution), component, bounds)
+pub fn compile(component: &[u8], cpu: Cpu, code: Execution, bounds: &Bounds) -> Result<Vec<u8>, CompileError> {
+    jail::run(Order::Compile(cpu, code), component, bounds)
 }
 
 /// As [`compile`], in this very process.
-pub(super) fn compile_here(component: &[u8], cpu: Cpu, execution: Execution) -> Result<Vec<u8>, String> {
+pub(super) fn compile_here(component: &[u8], cpu: Cpu, code: Execution) -> Result<Vec<u8>, String> {
     let refused = |error: wasmtime::Error| uncompilable(&error);
     let features = Features::needed_by(component);
-    let engine = engine::for_compiling(cpu, features, execution).map_err(refused)?;
-    let code = engine.precompile_component(component).map_err(refused)?;
-    Ok(stamp_of(component, features, cpu, execution, code.len()).seal(code))
+    let engine = engine::for_compiling(cpu, features, code).map_err(refused)?;
+    let machine_code = engine.precompile_component(component).map_err(refused)?;
+    Ok(stamp_of(component, features, cpu, code, machine_code.len()).seal(machine_code))
 }
 
-/// Whether this artifact is whole, and is what this program makes of that component for that processor and kind of
-/// execution. Then compiling the component again would give the same.
-pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu, execution: Execution) -> bool {
+/// Whether this artifact is whole, and is what this program makes of that component in that kind of code for that processor.
+/// Then compiling the component again would give the same.
+pub fn is_current(artifact: &[u8], component: &[u8], cpu: Cpu, code: Execution) -> bool {
     // The features are what the same engine found the same component to need.
     Stamp::verify(artifact)
-        .is_ok_and(|(stamp, code)| stamp == stamp_of(component, stamp.features, cpu, execution, code.len()))
+        .is_ok_and(|(stamp, machine_code)| stamp == stamp_of(component, stamp.features, cpu, code, machine_code.len()))
 }
 
-fn stamp_of(component: &[u8], features: Features, cpu: Cpu, execution: Execution, code_bytes: usize) -> Stamp {
+fn stamp_of(component: &[u8], features: Features, cpu: Cpu, code: Execution, code_bytes: usize) -> Stamp {
     Stamp {
         engine: engine::version(),
         target: cpu.target().triple().to_owned(),
         cpu: cpu.name().to_owned(),
-        kind: execution.name().to_owned(),
+        kind: code.name().to_owned(),
         features,
         source_sha256: sha256(component),
         code_bytes: code_bytes as u64,

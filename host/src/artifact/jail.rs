@@ -40,7 +40,7 @@ const STANDARD_DESCRIPTORS: u64 = 3;
 pub(super) enum Order {
     /// A component of a core module.
     Lift,
-    /// An artifact of a component.
+    /// An artifact of a component: for that processor, in that kind of code.
     Compile(Cpu, Execution),
     /// A snapshot of a component.
     Snapshot,
@@ -176,14 +176,14 @@ impl Order {
     fn name(self) -> String {
         match self {
             Self::Lift => LIFT.to_owned(),
-            Self::Compile(cpu, execution) => format!("{}/{}", cpu.name(), execution.name()),
+            Self::Compile(cpu, code) => format!("{}/{}", cpu.name(), code.name()),
             Self::Snapshot => SNAPSHOT.to_owned(),
         }
     }
 
     fn named(name: &str) -> Option<Self> {
         match name.split_once('/') {
-            Some((cpu, execution)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(execution)?)),
+            Some((cpu, code)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(code)?)),
             None => [Self::Lift, Self::Snapshot]
                 .into_iter()
                 .find(|order| order.name() == name),
@@ -201,7 +201,7 @@ impl Order {
     fn carry_out(self, input: &[u8]) -> Result<Vec<u8>, String> {
         match self {
             Self::Lift => lift_here(input),
-            Self::Compile(cpu, execution) => compile_here(input, cpu, execution),
+            Self::Compile(cpu, code) => compile_here(input, cpu, code),
             Self::Snapshot => snapshot_here(input),
         }
     }

@@ -112,12 +112,12 @@ impl LoadError {
 /// What makes the artifact that a process needs which runs guests in that way.
 fn command(name: &str, execution: Execution, option: Option<String>) -> String {
     let artifact = artifact_name(name, execution);
-    let kind = match execution {
+    let for_it = match execution {
         Execution::Sequential => String::new(),
         Execution::Concurrent => format!(" --execution {}", execution.name()),
     };
     let option = option.map_or_else(String::new, |option| format!(" {option}"));
-    format!("orlop compile {name}.wasm -o {artifact}{kind}{option}")
+    format!("orlop compile {name}.wasm -o {artifact}{for_it}{option}")
 }
 
 /// Loads the artifact if there is one that fits, else compiles the component, within these bounds.
@@ -343,14 +343,14 @@ fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), Ex
 
 /// Loads an artifact that is in memory, once its digest has been checked.
 fn checked(engines: &Engines, artifact: &[u8]) -> Result<(Component, Stamp, Execution), Refusal> {
-    let (stamp, code) = Stamp::verify(artifact).map_err(|error| error.to_string())?;
-    let kind = stamp.check_fit(engines.execution())?;
-    let engine = engines.with(stamp.features, kind)?;
+    let (stamp, machine_code) = Stamp::verify(artifact).map_err(|error| error.to_string())?;
+    let code = stamp.check_fit(engines.execution())?;
+    let engine = engines.with(stamp.features, code)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
-    let component = unsafe { Component::deserialize(engine, code) };
-    Ok((component?, stamp, kind))
+    let component = unsafe { Component::deserialize(engine, machine_code) };
+    Ok((component?, stamp, code))
 }
 
 fn file_name(path: &Path) -> String {

@@ -78,10 +78,10 @@ impl Located {
     }
 }
 
-/// The name of the artifact of a component for that kind of execution, without its folder: `NAME.cwasm` or
+/// The name of the artifact of a component in that kind of code, without its folder: `NAME.cwasm` or
 /// `NAME.concurrent.cwasm`.
-pub fn artifact_name(component: &str, execution: Execution) -> String {
-    match execution {
+pub fn artifact_name(component: &str, code: Execution) -> String {
+    match code {
         Execution::Sequential => format!("{component}.{ARTIFACT_EXTENSION}"),
         Execution::Concurrent => format!("{component}.{CONCURRENT_MARK}.{ARTIFACT_EXTENSION}"),
     }

@@ -70,11 +70,11 @@ pub struct Misfit {
 }
 
 impl Stamp {
-    /// The artifact: code, stamp and footer.
-    pub fn seal(&self, code: Vec<u8>) -> Vec<u8> {
+    /// The artifact: machine code, stamp and footer.
+    pub fn seal(&self, machine_code: Vec<u8>) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("strings and numbers always serialise");
         let length = u32::try_from(json.len()).expect("a stamp is a few hundred bytes");
-        let mut artifact = code;
+        let mut artifact = machine_code;
         artifact.extend(json);
         let digest = Sha256::digest(&artifact);
         artifact.extend_from_slice(&digest);
@@ -104,7 +104,7 @@ impl Stamp {
         }
     }
 
-    /// Reads the stamp of a whole artifact and checks the digest over everything before it. Returns the code, too.
+    /// Reads the stamp of a whole artifact and checks the digest over everything before it. Returns the machine code, too.
     ///
     /// # Errors
     ///

@@ -92,11 +92,11 @@ impl Engines {
     }
 
     fn index(features: Features, code: Execution) -> usize {
-        let execution = match code {
-            Execution::Sequential => 0,
-            Execution::Concurrent => 1,
+        let has_checks = match code {
+            Execution::Sequential => false,
+            Execution::Concurrent => true,
         };
-        2 * usize::from(features.component_model_async) + execution
+        2 * usize::from(features.component_model_async) + usize::from(has_checks)
     }
 
     fn make(&self, features: Features, code: Execution) -> wasmtime::Result<Engine> {
@@ -116,7 +116,7 @@ impl Engines {
     }
 }
 
-/// An engine that compiles for that processor and that kind of execution, and runs nothing.
+/// An engine that compiles into that kind of code for that processor, and runs nothing.
 ///
 /// # Errors
 ///
