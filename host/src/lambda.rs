@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGXFSZ;
 use tracing::{error, info, info_span, warn};
 
 use crate::artifact::LoadError;
@@ -27,6 +28,7 @@ use crate::invoke_loop;
 use crate::pollers;
 use crate::runtime_api::{self, Answer, Client, Extension, Interrupter, Responder};
 use crate::sandbox::Workspace;
+use crate::shortage;
 use crate::snap_start::{self, Hook, HookError};
 use crate::telemetry::{self, Log};
 use crate::wall;
@@ -36,6 +38,9 @@ use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 const TEMPORARY_DIRECTORY: &str = "/tmp";
 /// How long the Runtime API may take, at least, to accept an answer that the worker could not give.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Descriptors that are free before an event loop starts. Where signals are built in, as in the tool, tokio panics if there are
+/// too few for them.
+const LOOP_DESCRIPTORS: usize = 7;
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
 
@@ -84,6 +89,8 @@ pub fn run(process: &Process) -> Exit {
     log.install();
     // A panic's message becomes part of the FATAL line; the default hook would print it a second time, unframed.
     std::panic::set_hook(Box::new(|_| {}));
+    // What is written beyond a limit on files is an error then, and not the end of the process.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let result = Config::new(process)
         .map_err(|error| {
             if let Ok(address) = config::runtime_api_address(&process.environment) {
@@ -165,7 +172,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
     let outcome = watched.map_err(|error| {
         let error = InitError::Host {
             doing: "starting the worker thread".to_owned(),
-            reason: error.to_string(),
+            reason: shortage::reason(&error),
         };
         report_init_error(&config.runtime_api, &error);
         Failure::init(&error)
@@ -481,13 +488,11 @@ fn event_loop(execution: Execution) -> Result<tokio::runtime::Runtime, InitError
             builder
         }
     };
-    builder
-        .enable_io()
-        .enable_time()
-        .build()
+    shortage::has_descriptors(LOOP_DESCRIPTORS)
+        .and_then(|()| builder.enable_io().enable_time().build())
         .map_err(|error| InitError::Host {
             doing: "starting the event loop".to_owned(),
-            reason: error.to_string(),
+            reason: shortage::reason(&error),
         })
 }
 

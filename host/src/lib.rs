@@ -10,6 +10,7 @@
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`pollers`] is the same on Managed Instances, several times at once.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
+//! - [`shortage`] says which limit of the process was too small to start.
 //! - [`wall`] is what the kernel takes from the process, on request.
 //! - [`deployment`] is every function of the process, and chooses one for an event.
 //! - [`function`] is a loaded guest and the sandboxes it runs in.
@@ -37,6 +38,7 @@ pub mod pieces;
 pub mod pollers;
 pub mod runtime_api;
 pub mod sandbox;
+pub mod shortage;
 pub mod snap_start;
 pub mod telemetry;
 pub mod wall;

@@ -53,6 +53,27 @@ fn whatever_is_short_the_process_serves_or_says_why_not() {
 }
 
 #[test]
+fn a_limit_that_is_too_small_to_start_is_an_init_error_with_its_name() {
+    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
+    for (limit, name) in [
+        ("-n 5", "`ulimit -n`"),
+        ("-n 8", "`ulimit -n`"),
+        ("-n 12", "`ulimit -n`"),
+        ("-f 0", "`ulimit -f`"),
+    ] {
+        let lambda = tolerant();
+        let host = after(&format!("ulimit {limit}"))
+            .runtime_api(&lambda.address())
+            .task_root(&task_root)
+            .start();
+        assert_eq!(host.wait_for_exit(END).code(), Some(1), "{limit}: {:?}", host.log());
+        let log = host.log();
+        let last = log.last().map(String::as_str).unwrap_or_default();
+        assert!(last.contains("\tFATAL\t") && last.contains(name), "{limit}: {log:?}");
+    }
+}
+
+#[test]
 fn closed_descriptors_are_no_obstacle() {
     for stage in ["exec <&-", "exec >&-", "exec 2>/dev/full"] {
         let lambda = FakeRuntimeApi::start();

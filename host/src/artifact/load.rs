@@ -1,8 +1,10 @@
 //! Loads a component into the engine: mapped, copied, or compiled. The one place where machine code that was made before enters
 //! the process.
 
+use std::error::Error;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::iter;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,6 +19,7 @@ use super::{Bounds, Located, MAX_ARTIFACT_BYTES, artifact_name};
 use crate::engine::Target;
 use crate::engine::{self, Engines, Execution, Features};
 use crate::error::InitError;
+use crate::shortage;
 
 /// When an artifact's digest is checked before it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,12 @@ pub fn load(
                     reason,
                 }));
             }
+            Err(Refusal::Shortage(reason)) => {
+                return Err(LoadError::Unusable(InitError::Host {
+                    doing: format!("loading the artifact `{}`", file_name(path)),
+                    reason,
+                }));
+            }
             Err(Refusal::Unfit(Misfit { reason, option })) => format!(
                 "the artifact `{}` is refused: {reason}; make it again with `{}`",
                 file_name(path),
@@ -221,6 +230,8 @@ enum Refusal {
     Unfit(Misfit),
     /// It needs more than a sandbox may have, and so would the component it was made of.
     BeyondLimit(String),
+    /// This process has too little to load it; see [`shortage`].
+    Shortage(String),
 }
 
 #[cfg(feature = "compiler")]
@@ -228,7 +239,7 @@ impl Refusal {
     fn reason(self) -> String {
         match self {
             Self::Unfit(misfit) => misfit.reason,
-            Self::BeyondLimit(reason) => reason,
+            Self::BeyondLimit(reason) | Self::Shortage(reason) => reason,
         }
     }
 }
@@ -247,8 +258,11 @@ impl From<Misfit> for Refusal {
 
 impl From<wasmtime::Error> for Refusal {
     fn from(error: wasmtime::Error) -> Self {
-        match engine::limit_behind(&error) {
-            Some(reason) => Self::BeyondLimit(reason),
+        if let Some(reason) = engine::limit_behind(&error) {
+            return Self::BeyondLimit(reason);
+        }
+        match shortage::behind(error.chain()) {
+            Some(reason) => Self::Shortage(reason),
             None => format!("{error:#}").into(),
         }
     }
@@ -259,7 +273,10 @@ fn load_artifact(
     path: &Path,
     verification: Verification,
 ) -> Result<(Component, Stamp, Execution, Origin), Refusal> {
-    let reading = |error: io::Error| format!("reading it failed: {error}");
+    let reading = |error: io::Error| match shortage::behind(iter::once(&error as &dyn Error)) {
+        Some(reason) => Refusal::Shortage(reason),
+        None => format!("reading it failed: {error}").into(),
+    };
     let mut file = File::open(path).map_err(reading)?;
     let metadata = file.metadata().map_err(reading)?;
     let file_bytes = metadata.len();

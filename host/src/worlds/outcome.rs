@@ -7,6 +7,7 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::function::orlop::function::types;
 use crate::error::FunctionError;
 use crate::sandbox::State;
+use crate::shortage;
 
 /// Parts of engine messages for conditions that have no type of their own. The tests of each limit notice a change.
 const ALLOCATION: &str = "realloc";
@@ -57,6 +58,9 @@ pub(super) fn classify(error: &wasmtime::Error, store: &Store<State>) -> Functio
     let limit = LIMIT_MESSAGES.iter().find(|(part, _)| message.contains(part));
     if let (None, Some((_, setting))) = (error.downcast_ref::<Trap>(), limit) {
         return FunctionError::LimitExceeded(format!("{message} ({setting})"));
+    }
+    if let Some(reason) = shortage::behind(error.chain()) {
+        return FunctionError::Host(reason);
     }
     FunctionError::Trap {
         reason: message,
