@@ -18,7 +18,7 @@ enum Bound {
 }
 
 /// Those of `docs/performance.md`.
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 14] = [
     Target::new("api-gateway", FRESH, Metric::LatencyP50Us, Bound::AtMost(0.90)),
     Target::new("api-gateway", FRESH, Metric::EventsPerSecond, Bound::AtLeast(0.90)),
     Target::new("api-gateway", FRESH, Metric::FirstAnswerMs, Bound::AtMost(0.90)),
@@ -36,6 +36,44 @@ const TARGETS: [Target; 8] = [
         "Orlop, component in JavaScript, fresh sandbox per event",
         Metric::FirstAnswerMs,
         Bound::AtMost(1.0 / 15.0),
+    ),
+    // 1.2 times as long for an event.
+    Target::new(
+        "snapshots",
+        "lookup from its snapshot, fresh sandbox per event",
+        Metric::EventsPerSecond,
+        Bound::AtLeast(1.0 / 1.2),
+    ),
+    // 1.5 times as long for an event.
+    Target::new(
+        "worlds",
+        "http, bindings only",
+        Metric::EventsPerSecond,
+        Bound::AtLeast(1.0 / 1.5),
+    ),
+    Target::new(
+        "busy",
+        "two busy guests",
+        Metric::SeveralPerSecond,
+        Bound::AtLeast(1.70),
+    ),
+    Target::new(
+        "neighbours",
+        "beside one that never returns",
+        Metric::BesideP99Us,
+        Bound::AtMost(2.0),
+    ),
+    Target::new(
+        "neighbours",
+        "beside one that traps",
+        Metric::BesideP99Us,
+        Bound::AtMost(2.0),
+    ),
+    Target::new(
+        "neighbours",
+        "beside one that fills its memory",
+        Metric::BesideP99Us,
+        Bound::AtMost(2.0),
     ),
 ];
 

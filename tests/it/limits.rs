@@ -313,3 +313,56 @@ fn entries_are_limited_and_what_is_removed_can_be_used_again() {
     let served = Served::with_env(guests::FILES, &[("ORLOP_LIMIT_TMP_ENTRIES", "4")]);
     assert!(!run(&served, "raised", &operations).contains(&json!({ "error": "NotFound" })));
 }
+
+#[test]
+fn files_of_wasi_0_3_are_limited_to_the_byte_too() {
+    let served = Served::with_env(guests::FILES_03, &[("ORLOP_LIMIT_TMP", "1000")]);
+    let write = |path: &str, length: usize| json!({ "verb": "write", "path": path, "length": length });
+    for (length, is_within) in [(999, true), (1000, true), (1001, false)] {
+        let results = run(&served, &format!("{length}"), &json!([write("a", length)]));
+        assert_eq!(results[0].is_null(), is_within, "{length}: {results:?}");
+    }
+    let operations = json!([
+        write("a", 600),
+        write("b", 400),
+        { "verb": "append", "path": "b", "length": 1 },
+        { "verb": "set-size", "path": "b", "length": 401 },
+        { "verb": "remove", "path": "a" },
+        { "verb": "append", "path": "b", "length": 1 },
+        { "verb": "set-size", "path": "b", "length": 1000 },
+        { "verb": "set-size", "path": "b", "length": 1001 },
+        write("c", 1),
+        { "verb": "size", "path": "b" },
+    ]);
+    let results = run(&served, "both", &operations);
+    let is_full = |result: &Value| {
+        result["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("InsufficientSpace"))
+    };
+    let expected = [false, false, true, true, false, false, false, true, true, false];
+    assert_eq!(results.iter().map(is_full).collect::<Vec<_>>(), expected, "{results:?}");
+    assert_eq!(results[9], 1000);
+}
+
+#[test]
+fn entries_of_wasi_0_3_are_limited_too() {
+    let served = Served::with_env(guests::FILES_03, &[("ORLOP_LIMIT_TMP_ENTRIES", "3")]);
+    let operations = json!([
+        { "verb": "write", "path": "a", "length": 1 },
+        { "verb": "make-directory", "path": "d" },
+        { "verb": "symlink", "target": "a", "path": "l" },
+        { "verb": "write", "path": "b", "length": 1 },
+        { "verb": "make-directory", "path": "e" },
+        { "verb": "hard-link", "target": "a", "path": "h" },
+        { "verb": "symlink", "target": "a", "path": "m" },
+        { "verb": "write", "path": "a", "length": 2 },
+        { "verb": "remove", "path": "l" },
+        { "verb": "write", "path": "b", "length": 1 },
+        { "verb": "write", "path": "c", "length": 1 },
+    ]);
+    let results = run(&served, "a", &operations);
+    let is_done = results.iter().map(Value::is_null).collect::<Vec<_>>();
+    let expected = [true, true, true, false, false, false, false, true, true, true, false];
+    assert_eq!(is_done, expected, "{results:?}");
+}

@@ -1,9 +1,11 @@
-//! WASI 0.2's files, within the limits of the guest's `/tmp`.
+//! A guest's files, within the limits of its `/tmp`: here WASI 0.2's, in [`wasi_0_3`] those of WASI 0.3.
 //!
 //! wasmtime's own implementation does the work. What makes a file longer, or a new name, passes through
 //! [`TmpUsage`](super::usage::TmpUsage) before; where that refuses, the guest gets the error of a full disk. Writing is done here
 //! altogether. A guest that has its thread to itself writes on it, where wasmtime's streams would start another one; elsewhere
 //! there is a thread for what may wait for the disk, and other guests go on.
+
+mod wasi_0_3;
 
 use std::fs::File;
 use std::io;
@@ -374,13 +376,17 @@ fn write_some(file: &File, usage: &TmpUsage, bytes: &[u8], offset: u64) -> io::R
     Ok(room)
 }
 
+/// Where the next byte goes: there, or at the end of the file.
+fn end_or(position: Option<u64>, file: &File) -> io::Result<u64> {
+    match position {
+        Some(position) => Ok(position),
+        None => file.metadata().map(|metadata| metadata.len()),
+    }
+}
+
 /// Writes all of it there, or at the end of the file, wherever that is; or what there is room for, and that is an error.
 fn write_whole(file: &File, usage: &TmpUsage, bytes: &[u8], position: Option<u64>) -> io::Result<()> {
-    let offset = match position {
-        Some(position) => position,
-        None => file.metadata()?.len(),
-    };
-    match write_some(file, usage, bytes, offset)? < bytes.len() {
+    match write_some(file, usage, bytes, end_or(position, file)?)? < bytes.len() {
         true => Err(Errno::NOSPC.into()),
         false => Ok(()),
     }

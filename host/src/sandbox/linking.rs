@@ -9,7 +9,6 @@ use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{WasiView, p2, p3};
@@ -125,7 +124,7 @@ const WASI_0_3: &[(&str, Link)] = interfaces! {
     "wasi:clocks/system-clock@0.3": p3::bindings::clocks::system_clock, WasiClocks, State::clocks;
     "wasi:clocks/types@0.3": p3::bindings::clocks::types, WasiClocks, State::clocks;
     "wasi:filesystem/preopens@0.3": p3::bindings::filesystem::preopens, HasSelf<State>, |state| state;
-    "wasi:filesystem/types@0.3": p3::bindings::filesystem::types, WasiFilesystem, State::filesystem;
+    "wasi:filesystem/types@0.3": p3::bindings::filesystem::types, HasFiles, State::files;
     "wasi:http/client@0.3": wasmtime_wasi_http::p3::bindings::http::client, WasiHttp, State::http;
     "wasi:http/types@0.3": wasmtime_wasi_http::p3::bindings::http::types, WasiHttp, State::http;
     "wasi:random/insecure-seed@0.3": p3::bindings::random::insecure_seed, WasiRandom, State::random;
