@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::io::Errno;
 use wasmtime::Result;
-use wasmtime::component::{HasData, Resource};
+use wasmtime::component::{HasData, Resource, ResourceTableError};
 use wasmtime_wasi::OpenMode;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -65,15 +65,91 @@ impl Disk {
             }
         }
     }
+
+    /// Charges what a file grows by when it gets that size.
+    async fn make_room(&self, file: Arc<File>, size: u64) -> io::Result<()> {
+        let has_room = move |usage: &TmpUsage| {
+            let length = file.metadata()?.len();
+            Ok::<_, io::Error>(usage.take_bytes(length, size) >= size.saturating_sub(length))
+        };
+        match self.wait_for(has_room).await? {
+            true => Ok(()),
+            false => Err(Errno::NOSPC.into()),
+        }
+    }
+
+    /// Charges a new name for what `make` does.
+    async fn making<T, E: From<io::Error>>(&self, make: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        if !self.wait_for(TmpUsage::take_entry).await {
+            return Err(io::Error::from(Errno::NOSPC).into());
+        }
+        let made = make.await;
+        if made.is_err() {
+            self.usage.return_entry();
+        }
+        made
+    }
+
+    /// Charges a new name for what `open` makes if it is not there. `open` is told whether it may make it: where there is no room
+    /// for a name, what is there already can be opened all the same. `is_missing` tells the error of what is not.
+    async fn opening<T, E: From<io::Error>>(
+        &self,
+        wanted: Making,
+        open: impl AsyncFnOnce(bool) -> Result<T, E>,
+        is_missing: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        let is_full = || E::from(Errno::NOSPC.into());
+        let is_charged = match wanted {
+            Making::Never => return open(false).await,
+            Making::IfMissing | Making::Always => self.wait_for(TmpUsage::take_entry).await,
+        };
+        if !is_charged && wanted == Making::Always {
+            return Err(is_full());
+        }
+        match open(is_charged).await {
+            Ok(opened) => Ok(opened),
+            Err(error) if is_charged => {
+                self.usage.return_entry();
+                Err(error)
+            }
+            Err(error) if is_missing(&error) => Err(is_full()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a file is made when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Making {
+    Never,
+    IfMissing,
+    Always,
+}
+
+impl Making {
+    fn new(create: bool, exclusive: bool) -> Self {
+        match (create, exclusive) {
+            (false, _) => Self::Never,
+            (true, false) => Self::IfMissing,
+            (true, true) => Self::Always,
+        }
+    }
 }
 
 impl Files<'_> {
-    /// The file behind a descriptor that may be written.
-    fn writable(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<File>> {
-        match self.wasi.table.get(descriptor)? {
-            Descriptor::File(file) if file.open_mode.contains(OpenMode::WRITE) => Ok(Arc::clone(&file.file)),
-            Descriptor::File(_) | Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
-        }
+    /// The file behind a descriptor, if it may be written.
+    fn writable(
+        &self,
+        descriptor: &Resource<Descriptor>,
+    ) -> std::result::Result<Option<Arc<File>>, ResourceTableError> {
+        Ok(match self.wasi.table.get(descriptor)? {
+            Descriptor::File(file) if file.open_mode.contains(OpenMode::WRITE) => Some(Arc::clone(&file.file)),
+            Descriptor::File(_) | Descriptor::Dir(_) => None,
+        })
+    }
+
+    fn target(&self, descriptor: &Resource<Descriptor>) -> FsResult<Arc<File>> {
+        Ok(self.writable(descriptor)?.ok_or(ErrorCode::BadDescriptor)?)
     }
 
     fn writer(
@@ -82,28 +158,13 @@ impl Files<'_> {
         position: Option<u64>,
     ) -> FsResult<Resource<DynOutputStream>> {
         let writer = Writer {
-            file: self.writable(descriptor)?,
+            file: self.target(descriptor)?,
             disk: self.disk.clone(),
             position,
             progress: Progress::Ready,
         };
         let writer: DynOutputStream = Box::new(writer);
         Ok(self.wasi.table.push(writer)?)
-    }
-
-    /// Charges a new name for what `make` does.
-    async fn making<T>(
-        &mut self,
-        make: impl AsyncFnOnce(&mut WasiFilesystemCtxView<'_>) -> FsResult<T>,
-    ) -> FsResult<T> {
-        if !self.disk.wait_for(TmpUsage::take_entry).await {
-            return Err(ErrorCode::InsufficientSpace.into());
-        }
-        let made = make(&mut self.wasi).await;
-        if made.is_err() {
-            self.disk.usage.return_entry();
-        }
-        made
     }
 }
 
@@ -119,14 +180,7 @@ impl Host for Files<'_> {
 
 impl HostDescriptor for Files<'_> {
     async fn set_size(&mut self, descriptor: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let file = self.writable(&descriptor)?;
-        let has_room = move |usage: &TmpUsage| {
-            let length = file.metadata()?.len();
-            Ok::<_, io::Error>(usage.take_bytes(length, size) >= size.saturating_sub(length))
-        };
-        if !self.disk.wait_for(has_room).await? {
-            return Err(ErrorCode::InsufficientSpace.into());
-        }
+        self.disk.make_room(self.target(&descriptor)?, size).await?;
         self.wasi.set_size(descriptor, size).await
     }
 
@@ -136,7 +190,7 @@ impl HostDescriptor for Files<'_> {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
-        let file = self.writable(&descriptor)?;
+        let file = self.target(&descriptor)?;
         let write = move |usage: &TmpUsage| write_some(&file, usage, &bytes, offset);
         Ok(self.disk.wait_for(write).await? as Filesize)
     }
@@ -161,43 +215,31 @@ impl HostDescriptor for Files<'_> {
         mut open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
-        let may_make = open_flags.contains(OpenFlags::CREATE);
-        let is_charged = may_make && self.disk.wait_for(TmpUsage::take_entry).await;
-        if may_make && !is_charged {
-            // What is there already can be opened all the same.
-            if open_flags.contains(OpenFlags::EXCLUSIVE) {
-                return Err(ErrorCode::InsufficientSpace.into());
-            }
-            open_flags &= !OpenFlags::CREATE;
-        }
-        let flags = if may_make {
-            flags | DescriptorFlags::WRITE
-        } else {
-            flags
+        let wanted = Making::new(
+            open_flags.contains(OpenFlags::CREATE),
+            open_flags.contains(OpenFlags::EXCLUSIVE),
+        );
+        let flags = match wanted {
+            Making::Never => flags,
+            Making::IfMissing | Making::Always => flags | DescriptorFlags::WRITE,
         };
-        let opened = self.wasi.open_at(descriptor, path_flags, path, open_flags, flags).await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) if is_charged => {
-                self.disk.usage.return_entry();
-                return Err(error);
+        let wasi = &mut self.wasi;
+        let open = async |may_make: bool| {
+            if !may_make {
+                open_flags &= !OpenFlags::CREATE;
             }
-            Err(error) if may_make && matches!(error.downcast_ref(), Some(ErrorCode::NoEntry)) => {
-                return Err(ErrorCode::InsufficientSpace.into());
-            }
-            Err(error) => return Err(error),
+            wasi.open_at(descriptor, path_flags, path, open_flags, flags).await
         };
-        if let Descriptor::File(file) = self.wasi.table.get(&opened)?
-            && file.open_mode.contains(OpenMode::WRITE)
-        {
-            self.disk.usage.opened(&file.file);
+        let is_missing = |error: &FsError| matches!(error.downcast_ref(), Some(ErrorCode::NoEntry));
+        let opened = self.disk.opening(wanted, open, is_missing).await?;
+        if let Some(file) = self.writable(&opened)? {
+            self.disk.usage.opened(&file);
         }
         Ok(opened)
     }
 
     async fn create_directory_at(&mut self, descriptor: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.making(async |wasi| wasi.create_directory_at(descriptor, path).await)
-            .await
+        self.disk.making(self.wasi.create_directory_at(descriptor, path)).await
     }
 
     async fn link_at(
@@ -208,16 +250,14 @@ impl HostDescriptor for Files<'_> {
         new_descriptor: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.making(async |wasi| {
-            wasi.link_at(descriptor, path_flags, path, new_descriptor, new_path)
-                .await
-        })
-        .await
+        let link = self
+            .wasi
+            .link_at(descriptor, path_flags, path, new_descriptor, new_path);
+        self.disk.making(link).await
     }
 
     async fn symlink_at(&mut self, descriptor: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
-        self.making(async |wasi| wasi.symlink_at(descriptor, target, path).await)
-            .await
+        self.disk.making(self.wasi.symlink_at(descriptor, target, path)).await
     }
 
     // From here on, as wasmtime has it.

@@ -13,7 +13,6 @@ use wasmtime::component::{
     Access, Accessor, FutureReader, Resource, Source, StreamConsumer, StreamReader, StreamResult,
 };
 use wasmtime::{AsContextMut, Result, StoreContextMut};
-use wasmtime_wasi::OpenMode;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p3::bindings::filesystem::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize, Host, HostDescriptor,
@@ -21,9 +20,8 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::super::usage::TmpUsage;
 use super::super::wasi::State;
-use super::{Disk, Files, HasFiles, WRITE_BYTES, end_or, write_some};
+use super::{Disk, Files, HasFiles, Making, WRITE_BYTES, end_or, write_some};
 
 /// How a guest learns what has become of a stream.
 type End = FutureReader<Result<(), ErrorCode>>;
@@ -34,29 +32,15 @@ fn plain(store: &Accessor<State, HasFiles>) -> Accessor<State, WasiFilesystem> {
 }
 
 impl Files<'_> {
-    /// The file behind a descriptor that may be written.
-    fn target(&self, descriptor: &Resource<Descriptor>) -> FilesystemResult<Arc<File>> {
-        match self.wasi.table.get(descriptor).map_err(FilesystemError::trap)? {
-            Descriptor::File(file) if file.open_mode.contains(OpenMode::WRITE) => Ok(Arc::clone(&file.file)),
-            Descriptor::File(_) | Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
-        }
+    fn target_0_3(&self, descriptor: &Resource<Descriptor>) -> FilesystemResult<Arc<File>> {
+        let file = self.writable(descriptor).map_err(FilesystemError::trap)?;
+        Ok(file.ok_or(ErrorCode::BadDescriptor)?)
     }
 }
 
-/// Charges a new name for what `make` does.
-async fn making<T>(
-    store: &Accessor<State, HasFiles>,
-    make: impl Future<Output = FilesystemResult<T>>,
-) -> FilesystemResult<T> {
-    let disk = store.with(|mut access| access.get().disk);
-    if !disk.wait_for(TmpUsage::take_entry).await {
-        return Err(ErrorCode::InsufficientSpace.into());
-    }
-    let made = make.await;
-    if made.is_err() {
-        disk.usage.return_entry();
-    }
-    made
+/// Who waits for what `/tmp` holds.
+fn disk(store: &Accessor<State, HasFiles>) -> Disk {
+    store.with(|mut access| access.get().disk)
 }
 
 /// Reads `data` into the file from `position` on, or at its end.
@@ -67,7 +51,7 @@ fn write(
     position: Option<u64>,
 ) -> Result<End> {
     let files = store.get();
-    let (target, disk) = (files.target(descriptor), files.disk);
+    let (target, disk) = (files.target_0_3(descriptor), files.disk);
     let (end, ended) = oneshot::channel();
     match target {
         Ok(file) => data.pipe(
@@ -208,15 +192,9 @@ impl HostDescriptorWithStore<State> for HasFiles {
     ) -> FilesystemResult<()> {
         let (file, disk) = store.with(|mut access| {
             let files = access.get();
-            files.target(&descriptor).map(|file| (file, files.disk))
+            files.target_0_3(&descriptor).map(|file| (file, files.disk))
         })?;
-        let has_room = move |usage: &TmpUsage| {
-            let length = file.metadata()?.len();
-            Ok::<_, io::Error>(usage.take_bytes(length, size) >= size.saturating_sub(length))
-        };
-        if !disk.wait_for(has_room).await? {
-            return Err(ErrorCode::InsufficientSpace.into());
-        }
+        disk.make_room(file, size).await?;
         WasiFilesystem::set_size(&plain(store), descriptor, size).await
     }
 
@@ -228,34 +206,25 @@ impl HostDescriptorWithStore<State> for HasFiles {
         mut open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FilesystemResult<Resource<Descriptor>> {
-        let disk = store.with(|mut access| access.get().disk);
-        let may_make = open_flags.contains(OpenFlags::CREATE);
-        let is_charged = may_make && disk.wait_for(TmpUsage::take_entry).await;
-        if may_make && !is_charged {
-            // What is there already can be opened all the same.
-            if open_flags.contains(OpenFlags::EXCLUSIVE) {
-                return Err(ErrorCode::InsufficientSpace.into());
-            }
-            open_flags &= !OpenFlags::CREATE;
-        }
-        let flags = if may_make {
-            flags | DescriptorFlags::WRITE
-        } else {
-            flags
+        let wanted = Making::new(
+            open_flags.contains(OpenFlags::CREATE),
+            open_flags.contains(OpenFlags::EXCLUSIVE),
+        );
+        let flags = match wanted {
+            Making::Never => flags,
+            Making::IfMissing | Making::Always => flags | DescriptorFlags::WRITE,
         };
-        let opened = WasiFilesystem::open_at(&plain(store), descriptor, path_flags, path, open_flags, flags).await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) if is_charged => {
-                disk.usage.return_entry();
-                return Err(error);
+        let (disk, plain) = (disk(store), plain(store));
+        let open = async |may_make: bool| {
+            if !may_make {
+                open_flags &= !OpenFlags::CREATE;
             }
-            Err(error) if may_make && matches!(error.downcast_ref(), Some(ErrorCode::NoEntry)) => {
-                return Err(ErrorCode::InsufficientSpace.into());
-            }
-            Err(error) => return Err(error),
+            WasiFilesystem::open_at(&plain, descriptor, path_flags, path, open_flags, flags).await
         };
-        if let Ok(file) = store.with(|mut access| access.get().target(&opened)) {
+        let is_missing = |error: &FilesystemError| matches!(error.downcast_ref(), Some(ErrorCode::NoEntry));
+        let opened = disk.opening(wanted, open, is_missing).await?;
+        let file = store.with(|mut access| access.get().writable(&opened));
+        if let Some(file) = file.map_err(FilesystemError::trap)? {
             disk.usage.opened(&file);
         }
         Ok(opened)
@@ -266,11 +235,10 @@ impl HostDescriptorWithStore<State> for HasFiles {
         descriptor: Resource<Descriptor>,
         path: String,
     ) -> FilesystemResult<()> {
-        making(
-            store,
-            WasiFilesystem::create_directory_at(&plain(store), descriptor, path),
-        )
-        .await
+        let plain = plain(store);
+        disk(store)
+            .making(WasiFilesystem::create_directory_at(&plain, descriptor, path))
+            .await
     }
 
     async fn link_at(
@@ -283,7 +251,7 @@ impl HostDescriptorWithStore<State> for HasFiles {
     ) -> FilesystemResult<()> {
         let plain = plain(store);
         let link = WasiFilesystem::link_at(&plain, descriptor, path_flags, path, new_descriptor, new_path);
-        making(store, link).await
+        disk(store).making(link).await
     }
 
     async fn symlink_at(
@@ -292,11 +260,10 @@ impl HostDescriptorWithStore<State> for HasFiles {
         target: String,
         path: String,
     ) -> FilesystemResult<()> {
-        making(
-            store,
-            WasiFilesystem::symlink_at(&plain(store), descriptor, target, path),
-        )
-        .await
+        let plain = plain(store);
+        disk(store)
+            .making(WasiFilesystem::symlink_at(&plain, descriptor, target, path))
+            .await
     }
 
     // From here on, as wasmtime has it.
