@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::time::timeout_at;
 use tracing::debug;
 
-use crate::engine::Execution;
 use crate::error::{FunctionError, MAX_RESPONSE_BYTES};
 use crate::events::RequestSettings;
 use crate::invocation::{Context, FunctionIdentity, Invocation};
@@ -19,9 +18,6 @@ use crate::sandbox::{Factory, Output};
 use crate::telemetry::Origin;
 use crate::watchdog::Watched;
 use crate::worlds::{Call, Instance, ResponseMode, StartError, World};
-
-/// An instance that has used more than this is taken down where no other guest waits, in bytes.
-const MUCH_MEMORY_BYTES: u64 = 8 << 20;
 
 /// How long an instance lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,10 +185,7 @@ impl Function {
                 self.slot = ready;
                 return;
             }
-            Slot::Spent(instance) => {
-                debug!(memory_bytes = instance.peak_memory_bytes(), "sandbox closed");
-                self.recipe.take_down(instance).await;
-            }
+            Slot::Spent(instance) => debug!(memory_bytes = instance.peak_memory_bytes(), "sandbox closed"),
             Slot::Empty | Slot::Failed(_) => {}
         }
         self.output().begin(Origin::default());
@@ -335,18 +328,6 @@ impl Function {
 }
 
 impl Recipe {
-    /// Ends an instance. Giving back much memory takes some milliseconds, which other guests of the same thread would wait for.
-    async fn take_down(&self, instance: Box<Instance>) {
-        let others_wait = match self.sandboxes.execution() {
-            Execution::Sequential => false,
-            Execution::Concurrent => instance.peak_memory_bytes() > MUCH_MEMORY_BYTES,
-        };
-        if others_wait {
-            // The pool has its place again before the next instance needs one. Nothing is lost if the thread failed.
-            let _ = tokio::task::spawn_blocking(move || drop(instance)).await;
-        }
-    }
-
     /// A fresh instance, in a sandbox of its own.
     async fn start(&self, output: &Arc<Output>) -> Result<Instance, StartError> {
         self.world.start(self.sandboxes.store(output)).await

@@ -93,11 +93,6 @@ impl Factory {
         }
     }
 
-    /// How the process runs these sandboxes.
-    pub fn execution(&self) -> Execution {
-        self.execution
-    }
-
     /// A place for what guests write, one guest at a time.
     pub fn output(&self) -> Arc<Output> {
         Arc::new(Output::new(Arc::clone(&self.log), self.limits.output_bytes))
