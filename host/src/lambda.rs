@@ -38,9 +38,9 @@ use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 const TEMPORARY_DIRECTORY: &str = "/tmp";
 /// How long the Runtime API may take, at least, to accept an answer that the worker could not give.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Descriptors that are free before an event loop starts. Where signals are built in, as in the tool, tokio panics if there are
-/// too few for them.
-const LOOP_DESCRIPTORS: usize = 7;
+/// Descriptors that are free before an event loop starts in a program where tokio has its signals built in, as in the tool: it
+/// panics if there are too few for them. Where it has none, it says so itself.
+const LOOP_DESCRIPTORS: usize = if cfg!(feature = "compiler") { 7 } else { 0 };
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
 
