@@ -17,31 +17,31 @@ impl<'a> Scanner<'a> {
     /// Takes an object. Calls `take` with each name, in its quotes, and each value. `None` if there is none, or if it is not
     /// JSON up to its end.
     pub(super) fn object(&mut self, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
-        self.skip_whitespace();
-        self.expect(b'{')?;
-        if self.skip_if(b'}') {
-            return Some(());
-        }
-        loop {
-            let name = self.name()?;
-            take(name, self.value()?);
-            if self.skip_if(b'}') {
-                return Some(());
-            }
-            self.expect(b',')?;
-        }
+        self.items(b'{', b'}', |scanner| {
+            let name = scanner.name()?;
+            take(name, scanner.value()?);
+            Some(())
+        })
     }
 
     /// Takes a list. Calls `take` with each element. `None` as with [`Self::object`].
     pub(super) fn list(&mut self, mut take: impl FnMut(&'a str)) -> Option<()> {
+        self.items(b'[', b']', |scanner| {
+            take(scanner.value()?);
+            Some(())
+        })
+    }
+
+    /// Takes what stands between these two, with commas in between.
+    fn items(&mut self, begin: u8, end: u8, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.skip_whitespace();
-        self.expect(b'[')?;
-        if self.skip_if(b']') {
+        self.expect(begin)?;
+        if self.skip_if(end) {
             return Some(());
         }
         loop {
-            take(self.value()?);
-            if self.skip_if(b']') {
+            take(self)?;
+            if self.skip_if(end) {
                 return Some(());
             }
             self.expect(b',')?;
