@@ -3,6 +3,7 @@
 #     docker build -t orlop-hello .                   the example `hello`, ready for Lambda
 #     docker build -t orlop --target full .           a base that takes any component: the host and the compiler
 #     docker build -t orlop-lean --target lean .      a base that takes precompiled components: the host alone
+#     docker build -t orlop-small --target small .    half of that: no WASI 0.3, and no requests out of a sandbox
 #
 # An image of your own:
 #
@@ -17,7 +18,7 @@
 ARG RUST=docker.io/library/rust:1.95-bookworm
 ARG CARGO=cargo
 
-FROM ${RUST} AS build
+FROM ${RUST} AS source
 ARG CARGO
 WORKDIR /orlop
 RUN rustup target add wasm32-wasip2
@@ -27,31 +28,50 @@ COPY . .
 # the podman of Debian 12.)
 ENV CARGO_HOME=/var/cache/orlop/home CARGO_TARGET_DIR=/var/cache/orlop/target
 RUN --mount=type=cache,target=/var/cache/orlop \
-    case "$CARGO" in *auditable*) cargo install --locked cargo-auditable ;; esac \
-    && $CARGO bootstrap --locked \
+    case "$CARGO" in *auditable*) cargo install --locked --root /usr/local cargo-auditable ;; esac
+
+FROM source AS host
+RUN --mount=type=cache,target=/var/cache/orlop \
+    $CARGO bootstrap --locked \
     && install -D "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/bootstrap" /image/var/runtime/bootstrap \
     && install -d -m 1777 /image/tmp
+
+FROM source AS small-host
+# Both programs have one name, and may be built side by side.
+ENV CARGO_TARGET_DIR=/var/cache/orlop/small-target
+RUN --mount=type=cache,target=/var/cache/orlop \
+    $CARGO bootstrap --locked --no-default-features \
+    && install -D "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/bootstrap" /image/var/runtime/bootstrap \
+    && install -d -m 1777 /image/tmp
+
+FROM source AS tool
 RUN --mount=type=cache,target=/var/cache/orlop \
     $CARGO tool --locked \
     && install "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/orlop" /usr/local/bin/
 
-FROM build AS hello
+FROM tool AS hello
 RUN --mount=type=cache,target=/var/cache/orlop \
     cargo build --locked --release --target wasm32-wasip2 --package hello \
     && orlop compile "$CARGO_TARGET_DIR/wasm32-wasip2/release/hello.wasm" -o /hello.cwasm
 
 # On Lambda the platform mounts /tmp, elsewhere `--tmpfs /tmp` does. Nothing else is ever written.
 FROM scratch AS lean
-COPY --from=build /image /
+COPY --from=host /image /
+WORKDIR /var/task
+ENTRYPOINT ["/var/runtime/bootstrap"]
+
+# What needs more than it has, a component for WASI 0.3 or a function that is granted requests, ends its Init with an error.
+FROM scratch AS small
+COPY --from=small-host /image /
 WORKDIR /var/task
 ENTRYPOINT ["/var/runtime/bootstrap"]
 
 # Where `bootstrap` finds a component without an artifact that fits, it hands over to the `orlop` beside it.
 FROM lean AS full
-COPY --from=build /usr/local/bin/orlop /var/runtime/
+COPY --from=tool /usr/local/bin/orlop /var/runtime/
 ENV PATH=/var/runtime
 
 # The component itself is left out: nothing in this image could compile it.
-FROM lean
+FROM small
 COPY --from=hello /hello.cwasm /var/task/
 CMD ["hello"]

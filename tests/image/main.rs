@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use orlop_tests::image::{self, Builder, Image};
-use orlop_tests::{Event, FakeRuntimeApi, Process, examples, guests};
+use orlop_tests::{Event, FakeRuntimeApi, Process, compile, examples, guests};
 use serde_json::{Value, json};
 
 /// How large the image of a small function may be.
-const MAX_IMAGE_BYTES: u64 = 20_000_000;
+const MAX_IMAGE_BYTES: u64 = 10_000_000;
 
 /// How long a container may take to end once it has to, with the time that podman takes to notice.
 const END: Duration = Duration::from_secs(5);
@@ -21,6 +21,7 @@ const END: Duration = Duration::from_secs(5);
 static HELLO: Mutex<Weak<Image>> = Mutex::new(Weak::new());
 static FULL: Mutex<Weak<Image>> = Mutex::new(Weak::new());
 static LEAN: Mutex<Weak<Image>> = Mutex::new(Weak::new());
+static SMALL: Mutex<Weak<Image>> = Mutex::new(Weak::new());
 
 // Statement 8.
 #[test]
@@ -96,6 +97,35 @@ fn one_more_line_in_the_dockerfile_spares_every_cold_start_the_compiler() {
         container.log()
     );
     assert_eq!(compilations(&container), 0, "{:?}", container.log());
+}
+
+#[test]
+fn the_small_image_refuses_a_component_that_needs_more_than_it_has_and_names_another_base() {
+    if image::is_skipped() {
+        return;
+    }
+    let lines = "COPY logic.wasm /var/task/logic.cwasm";
+    let image = small().extended(lines, &compile(guests::FILES_03));
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    let fatal = fatal_line(&container);
+    assert!(fatal.contains("asynchronous component model"), "{fatal}");
+    assert!(fatal.contains("`orlop-lean`"), "{fatal}");
+    assert_eq!(container.wait_for_exit(END).code(), Some(1));
+}
+
+#[test]
+fn the_small_image_refuses_a_function_that_is_granted_requests_and_names_another_base() {
+    if image::is_skipped() {
+        return;
+    }
+    let image = full().example("site", &small());
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    let fatal = fatal_line(&container);
+    assert!(fatal.contains("is granted requests"), "{fatal}");
+    assert!(fatal.contains("`orlop-lean`"), "{fatal}");
+    assert_eq!(container.wait_for_exit(END).code(), Some(1));
 }
 
 #[test]
@@ -186,6 +216,10 @@ fn lean() -> Arc<Image> {
     shared(&LEAN, Some("lean"))
 }
 
+fn small() -> Arc<Image> {
+    shared(&SMALL, Some("small"))
+}
+
 fn shared(image: &Mutex<Weak<Image>>, target: Option<&str>) -> Arc<Image> {
     let mut image = image.lock().unwrap_or_else(PoisonError::into_inner);
     image.upgrade().unwrap_or_else(|| {
@@ -212,6 +246,11 @@ fn answer(lambda: &FakeRuntimeApi, id: &str, payload: Value) -> Value {
 /// The line with which the runtime ends its Init.
 fn ready_line(container: &Process) -> String {
     container.wait_for_log(|line| line.contains("\tINFO\tready "))
+}
+
+/// The line with which the runtime says why it ends.
+fn fatal_line(container: &Process) -> String {
+    container.wait_for_log(|line| line.contains("\tFATAL\t"))
 }
 
 /// How often the log warns of a compilation at Init.

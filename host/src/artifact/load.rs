@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::stamp::{FOOTER_BYTES, MAX_STAMP_BYTES, Misfit, Stamp};
@@ -147,7 +148,7 @@ pub fn load(
                     elapsed: started.elapsed(),
                 });
             }
-            Err(Refusal::BeyondLimit(reason)) => {
+            Err(Refusal::Unusable(reason)) => {
                 return Err(LoadError::Unusable(InitError::InvalidComponent {
                     name: located.name.clone(),
                     reason,
@@ -228,8 +229,8 @@ fn compile(
 enum Refusal {
     /// It is not ours, not whole, or not for this machine.
     Unfit(Misfit),
-    /// It needs more than a sandbox may have, and so would the component it was made of.
-    BeyondLimit(String),
+    /// It needs more than a sandbox may have, or than this program has, and so would the component it was made of.
+    Unusable(String),
     /// This process has too little to load it; see [`shortage`].
     Shortage(String),
 }
@@ -239,7 +240,7 @@ impl Refusal {
     fn reason(self) -> String {
         match self {
             Self::Unfit(misfit) => misfit.reason,
-            Self::BeyondLimit(reason) | Self::Shortage(reason) => reason,
+            Self::Unusable(reason) | Self::Shortage(reason) => reason,
         }
     }
 }
@@ -259,7 +260,7 @@ impl From<Misfit> for Refusal {
 impl From<wasmtime::Error> for Refusal {
     fn from(error: wasmtime::Error) -> Self {
         if let Some(reason) = engine::limit_behind(&error) {
-            return Self::BeyondLimit(reason);
+            return Self::Unusable(reason);
         }
         match shortage::behind(error.chain()) {
             Some(reason) => Self::Shortage(reason),
@@ -295,7 +296,7 @@ fn load_artifact(
         file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
         let stamp = Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?;
         let code = stamp.check_fit(engines.execution())?;
-        let engine = engines.with(stamp.features, code)?;
+        let engine = engine(engines, stamp.features, code)?;
         #[expect(
             unsafe_code,
             reason = "stamped by our own compiler, on a mount that nobody can write"
@@ -362,12 +363,20 @@ fn refuse_what_anybody_writes(path: &Path, metadata: &Metadata) -> Result<(), Ex
 fn checked(engines: &Engines, artifact: &[u8]) -> Result<(Component, Stamp, Execution), Refusal> {
     let (stamp, machine_code) = Stamp::verify(artifact).map_err(|error| error.to_string())?;
     let code = stamp.check_fit(engines.execution())?;
-    let engine = engines.with(stamp.features, code)?;
+    let engine = engine(engines, stamp.features, code)?;
     #[expect(unsafe_code, reason = "stamped by our own compiler, and its digest was just checked")]
     // SAFETY: the bytes are the ones that were digested, in memory that nobody else can write; the stamp says that this build
     // of the engine made them.
     let component = unsafe { Component::deserialize(engine, machine_code) };
     Ok((component?, stamp, code))
+}
+
+/// The engine for a component with those features, if this program has them.
+fn engine(engines: &Engines, features: Features, code: Execution) -> Result<&Engine, Refusal> {
+    match features.objection() {
+        Some(reason) => Err(Refusal::Unusable(reason.to_owned())),
+        None => Ok(engines.with(features, code)?),
+    }
 }
 
 fn file_name(path: &Path) -> String {

@@ -23,6 +23,18 @@ pub struct Functions {
 }
 
 impl Functions {
+    /// Refuses grants of requests if this program was built without them.
+    fn refuse_requests_that_cannot_leave(&self) -> Result<(), InitError> {
+        match self.functions.iter().find(|function| function.calls_out()) {
+            Some(function) if cfg!(not(feature = "outbound")) => Err(InitError::InvalidConfiguration(format!(
+                "the function {} is granted requests, and this `bootstrap` was built without them; build the image on \
+                 `orlop-lean` or `orlop` instead of `orlop-small`",
+                function.name
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Every function of the `orlop.toml` in a folder, as it would be run on Lambda with no `ORLOP_*` variable set and the
     /// default memory.
     ///
@@ -105,6 +117,7 @@ pub(super) fn functions(
     let functions: Vec<FunctionConfig> = served.functions.into_iter().map(merged).collect::<Result<_, _>>()?;
     let functions = Functions { functions, routes };
     functions.refuse_what_they_could_write(task_root)?;
+    functions.refuse_requests_that_cannot_leave()?;
     Ok(functions)
 }
 

@@ -25,6 +25,15 @@ impl Features {
             .collect()
     }
 
+    /// Why a component that needs these cannot run in this program, if it was built without one of them.
+    pub fn objection(self) -> Option<&'static str> {
+        let Self { component_model_async } = self;
+        (component_model_async && cfg!(not(feature = "wasi-0-3"))).then_some(
+            "it needs the asynchronous component model, on which WASI 0.3 is built, and this `bootstrap` was built without it; \
+             build the image on `orlop-lean` or `orlop` instead of `orlop-small`",
+        )
+    }
+
     /// What the component in `bytes` needs. An invalid one needs nothing; the compiler will say what is wrong with it.
     #[cfg(feature = "compiler")]
     pub fn needed_by(bytes: &[u8]) -> Self {
@@ -69,7 +78,6 @@ pub(super) fn configure(config: &mut Config, features: Features) {
         .wasm_multi_value(true)
         .wasm_reference_types(true)
         .wasm_simd(true)
-        .wasm_component_model_async(component_model_async)
         .wasm_exceptions(false)
         .wasm_function_references(false)
         .wasm_gc(false)
@@ -80,4 +88,6 @@ pub(super) fn configure(config: &mut Config, features: Features) {
         .wasm_threads(false)
         .concurrency_support(component_model_async)
         .gc_support(false);
+    #[cfg(feature = "wasi-0-3")]
+    config.wasm_component_model_async(component_model_async);
 }

@@ -5,6 +5,7 @@
 //! altogether. A guest that has its thread to itself writes on it, where wasmtime's streams would start another one; elsewhere
 //! there is a thread for what may wait for the disk, and other guests go on.
 
+#[cfg(feature = "wasi-0-3")]
 mod wasi_0_3;
 
 use std::fs::File;

@@ -9,9 +9,11 @@ use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+#[cfg(feature = "wasi-0-3")]
+use wasmtime_wasi::p3;
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
-use wasmtime_wasi::{WasiView, p2, p3};
+use wasmtime_wasi::{WasiView, p2};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::files::HasFiles;
@@ -109,6 +111,10 @@ const WASI_0_2: &[(&str, Link)] = interfaces! {
     "wasi:sockets/udp@0.2": p2::bindings::sockets::udp, WasiSockets, State::sockets;
 };
 
+#[cfg(not(feature = "wasi-0-3"))]
+const WASI_0_3: &[(&str, Link)] = &[];
+
+#[cfg(feature = "wasi-0-3")]
 const WASI_0_3: &[(&str, Link)] = interfaces! {
     "wasi:cli/environment@0.3": p3::bindings::cli::environment, HasSelf<State>, |state| state;
     "wasi:cli/exit@0.3": p3::bindings::cli::exit, WasiCli, State::cli;

@@ -8,9 +8,14 @@
 #[cfg(feature = "compiler")]
 pub mod build_time;
 mod files;
+#[cfg(feature = "outbound")]
 mod http;
 mod limits;
 mod linking;
+#[cfg(feature = "outbound")]
+pub mod outbound;
+#[cfg(not(feature = "outbound"))]
+#[path = "sealed.rs"]
 pub mod outbound;
 mod output;
 mod stdio;

@@ -12,12 +12,17 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView, p3};
+#[cfg(feature = "wasi-0-3")]
+use wasmtime_wasi::p3;
+use wasmtime_wasi::{FsPerms, OpenMode, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::files::{Disk, Files};
+#[cfg(feature = "outbound")]
 use super::http::Hooks;
 use super::limits::Limiter;
+#[cfg(not(feature = "outbound"))]
+use super::outbound::Hooks;
 use super::output::{Output, OutputEnd};
 use super::stdio::{Stdin, Stdout};
 use super::tmp::GuestTmp;
@@ -257,6 +262,7 @@ impl preopens::Host for State {
     }
 }
 
+#[cfg(feature = "wasi-0-3")]
 impl p3::bindings::cli::environment::Host for State {
     fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
         environment::Host::get_environment(self)
@@ -271,6 +277,7 @@ impl p3::bindings::cli::environment::Host for State {
     }
 }
 
+#[cfg(feature = "wasi-0-3")]
 impl p3::bindings::filesystem::preopens::Host for State {
     fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
         preopens::Host::get_directories(self)

@@ -2,7 +2,9 @@
 
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Result, Store};
-use wasmtime_wasi::{I32Exit, p2, p3};
+#[cfg(feature = "wasi-0-3")]
+use wasmtime_wasi::p3;
+use wasmtime_wasi::{I32Exit, p2};
 
 use super::outcome::{classify, exit};
 use super::{Call, ResponseMode};
@@ -13,26 +15,29 @@ use crate::sandbox::State;
 /// The program's `run`.
 pub(super) enum Exports {
     Wasi02(p2::bindings::CommandIndices),
+    #[cfg(feature = "wasi-0-3")]
     Wasi03(p3::bindings::CommandIndices),
 }
 
 /// The program of one instance. It runs once.
 pub(super) enum Guest {
     Wasi02(p2::bindings::Command),
+    #[cfg(feature = "wasi-0-3")]
     Wasi03(p3::bindings::Command),
 }
 
 impl Exports {
     pub(super) fn new(linked: &InstancePre<State>) -> Result<Self> {
-        match p2::bindings::CommandIndices::new(linked) {
-            Ok(indices) => Ok(Self::Wasi02(indices)),
-            Err(_) => p3::bindings::CommandIndices::new(linked).map(Self::Wasi03),
-        }
+        let exports = p2::bindings::CommandIndices::new(linked).map(Self::Wasi02);
+        #[cfg(feature = "wasi-0-3")]
+        let exports = exports.or_else(|_| p3::bindings::CommandIndices::new(linked).map(Self::Wasi03));
+        exports
     }
 
     pub(super) fn load(&self, store: &mut Store<State>, instance: &Instance) -> Result<Guest> {
         match self {
             Self::Wasi02(indices) => indices.load(store, instance).map(Guest::Wasi02),
+            #[cfg(feature = "wasi-0-3")]
             Self::Wasi03(indices) => indices.load(store, instance).map(Guest::Wasi03),
         }
     }
@@ -49,6 +54,7 @@ impl Guest {
         }
         let run = match self {
             Self::Wasi02(command) => command.wasi_cli_run().call_run(&mut *store).await,
+            #[cfg(feature = "wasi-0-3")]
             Self::Wasi03(command) => {
                 let run = store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await);
                 run.await.flatten()

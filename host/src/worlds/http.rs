@@ -4,7 +4,9 @@
 mod ending;
 mod stream;
 
-use std::pin::{Pin, pin};
+#[cfg(feature = "wasi-0-3")]
+use std::pin::Pin;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -14,7 +16,9 @@ use tokio::sync::oneshot;
 use tracing::error;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime_wasi_http::{Error, WasiHttpView, p2, p3};
+#[cfg(feature = "wasi-0-3")]
+use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::{Error, WasiHttpView, p2};
 
 use self::ending::{Ending, Guest as GuestHas};
 use self::stream::{Begun, Stream};
@@ -31,12 +35,14 @@ use crate::sandbox::State;
 /// The server's export.
 pub(super) enum Exports {
     Wasi02(p2::bindings::ProxyIndices),
+    #[cfg(feature = "wasi-0-3")]
     Wasi03(p3::bindings::ServiceIndices),
 }
 
 /// The server in one instance.
 pub(super) enum Guest {
     Wasi02(p2::bindings::Proxy),
+    #[cfg(feature = "wasi-0-3")]
     Wasi03(p3::bindings::Service),
 }
 
@@ -44,15 +50,16 @@ type GuestResponse = Response<UnsyncBoxBody<Bytes, Error>>;
 
 impl Exports {
     pub(super) fn new(linked: &InstancePre<State>) -> wasmtime::Result<Self> {
-        match p2::bindings::ProxyIndices::new(linked) {
-            Ok(indices) => Ok(Self::Wasi02(indices)),
-            Err(_) => p3::bindings::ServiceIndices::new(linked).map(Self::Wasi03),
-        }
+        let exports = p2::bindings::ProxyIndices::new(linked).map(Self::Wasi02);
+        #[cfg(feature = "wasi-0-3")]
+        let exports = exports.or_else(|_| p3::bindings::ServiceIndices::new(linked).map(Self::Wasi03));
+        exports
     }
 
     pub(super) fn load(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Guest> {
         match self {
             Self::Wasi02(indices) => indices.load(store, instance).map(Guest::Wasi02),
+            #[cfg(feature = "wasi-0-3")]
             Self::Wasi03(indices) => indices.load(store, instance).map(Guest::Wasi03),
         }
     }
@@ -73,6 +80,7 @@ impl Guest {
         };
         match self {
             Self::Wasi02(proxy) => call_0_2(proxy, store, request, &delivery).await,
+            #[cfg(feature = "wasi-0-3")]
             Self::Wasi03(service) => call_0_3(service, store, request, &delivery).await,
         }
     }
@@ -202,6 +210,7 @@ async fn call_0_2(
     }
 }
 
+#[cfg(feature = "wasi-0-3")]
 async fn call_0_3(
     service: &p3::bindings::Service,
     store: &mut Store<State>,
