@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Error, Result, Store};
 
-use super::linking;
+use super::linking::{self, WASI_0_2_VERSION};
 use super::outbound::{Outbound, Platform};
 use super::wasi::State;
 use super::{Factory, Limits, Stdio, Visible, Workspace};
@@ -25,9 +25,6 @@ pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
 const SPARE_BYTES: u64 = 4 << 20;
 /// What `init` may say of itself, and what is copied out of its memory, in bytes.
 const HOST_CALL_BYTES: usize = 4 << 30;
-
-/// The version that the engine's library gives to the interfaces of WASI 0.2.
-const WASI_VERSION: &str = "0.2.12";
 
 const RANDOM: &str = "the same numbers would come out in every sandbox; ask for them in the handler";
 const SEED: &str = "this is what a HashMap or HashSet with the default hasher does, and all sandboxes would share its seed, so that \
@@ -175,12 +172,12 @@ fn linker(component: &Component) -> Result<(Linker<State>, Arc<Asked>)> {
         };
         let asked = Arc::clone(&asked);
         linker
-            .instance(&format!("{interface}@{WASI_VERSION}"))?
+            .instance(&format!("{interface}@{WASI_0_2_VERSION}"))?
             .func_new(function, move |_, _, _, _| {
                 Err(Error::new(asked.refused.get_or_init(|| refusal.clone()).clone()))
             })?;
     }
-    let mut environment = linker.instance(&format!("{ENVIRONMENT}@{WASI_VERSION}"))?;
+    let mut environment = linker.instance(&format!("{ENVIRONMENT}@{WASI_0_2_VERSION}"))?;
     for (function, nothing) in [
         ("get-environment", Val::List(Vec::new())),
         ("get-arguments", Val::List(Vec::new())),

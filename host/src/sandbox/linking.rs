@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Result};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -12,13 +13,18 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 #[cfg(feature = "wasi-0-3")]
 use wasmtime_wasi::p3;
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+#[cfg(feature = "wasi-0-3")]
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{WasiView, p2};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::files::HasFiles;
+use super::sockets;
 use super::wasi::State;
 use crate::engine::Features;
+
+/// The version that the engine's library gives to the interfaces of WASI 0.2.
+pub(super) const WASI_0_2_VERSION: &str = "0.2.12";
 
 /// A linker with what this component imports and the sandbox offers. Sockets and outgoing HTTP are linked, because toolchains
 /// import them into guests that never use them, and refuse when called unless they are granted.
@@ -29,6 +35,15 @@ pub(super) fn linker(engine: &Engine, component: &Component, features: Features)
         .map(|(name, _)| without_patch_version(name))
         .collect();
     let mut linker = Linker::new(engine);
+    for (name, import) in component_type.imports(engine) {
+        let interface = without_patch_version(name).strip_suffix("@0.2");
+        if let (Some(interface), ComponentItem::ComponentInstance(imported)) = (interface, import.ty)
+            && interface.starts_with("wasi:sockets/")
+        {
+            let interface = format!("{interface}@{WASI_0_2_VERSION}");
+            sockets::add_to_linker(&mut linker, &interface, &imported, engine)?;
+        }
+    }
     for (interface, link) in WASI_0_2 {
         if imports.contains(interface) {
             link(&mut linker)?;
@@ -102,13 +117,6 @@ const WASI_0_2: &[(&str, Link)] = interfaces! {
     "wasi:random/insecure-seed@0.2": p2::bindings::random::insecure_seed, WasiRandom, State::random;
     "wasi:random/insecure@0.2": p2::bindings::random::insecure, WasiRandom, State::random;
     "wasi:random/random@0.2": p2::bindings::random::random, WasiRandom, State::random;
-    "wasi:sockets/instance-network@0.2": p2::bindings::sockets::instance_network, WasiSockets, State::sockets;
-    "wasi:sockets/ip-name-lookup@0.2": p2::bindings::sockets::ip_name_lookup, WasiSockets, State::sockets;
-    "wasi:sockets/network@0.2": p2::bindings::sockets::network, WasiSockets, State::sockets, options;
-    "wasi:sockets/tcp-create-socket@0.2": p2::bindings::sockets::tcp_create_socket, WasiSockets, State::sockets;
-    "wasi:sockets/tcp@0.2": p2::bindings::sockets::tcp, WasiSockets, State::sockets;
-    "wasi:sockets/udp-create-socket@0.2": p2::bindings::sockets::udp_create_socket, WasiSockets, State::sockets;
-    "wasi:sockets/udp@0.2": p2::bindings::sockets::udp, WasiSockets, State::sockets;
 };
 
 #[cfg(not(feature = "wasi-0-3"))]

@@ -18,6 +18,7 @@ pub mod outbound;
 #[path = "sealed.rs"]
 pub mod outbound;
 mod output;
+mod sockets;
 mod stdio;
 mod tmp;
 mod usage;
