@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Fail if a ratio misses its target by more than so many parts of a hundred
     #[arg(long, value_name = "PERCENT")]
     pub(crate) gate: Option<f64>,
+    /// The profile that cargo builds the native functions and the floor with
+    #[arg(long, value_name = "NAME", default_value = "release")]
+    pub(crate) profile: String,
     /// Measure this `bootstrap` instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) bootstrap: Option<PathBuf>,

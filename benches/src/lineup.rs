@@ -15,7 +15,7 @@ use crate::runtime_api::FIRST_REQUEST_ID;
 const SNAPSHOTS: &str = "snapshots";
 const WORLDS: &str = "worlds";
 const STREAMS: &str = "streams";
-const COMPONENTS: &str = "components";
+pub(crate) const COMPONENTS: &str = "components";
 const OVERRUN: &str = "overrun";
 /// The names of all line-ups, in the order in which they are taken.
 const NAMES: [&str; 10] = [

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::arguments::Arguments;
 use crate::concurrency;
 use crate::fleet::{self, Fleet};
-use crate::lineup::is_wanted;
+use crate::lineup::{COMPONENTS, is_wanted};
 use crate::peers::{self, Peers};
 
 /// The examples whose `event.json` is sent, each answered by its own handler.
@@ -46,7 +46,7 @@ pub(crate) struct Programs {
     native: HashMap<String, PathBuf>,
     /// The folder of the artifacts, and of nothing else.
     pub(crate) task_root: PathBuf,
-    /// From the smallest to the largest.
+    /// Only if they are wanted, from the smallest to the largest.
     pub(crate) fleets: Vec<Fleet>,
     /// Only if they are wanted, because they may have to be installed.
     peers: Option<Peers>,
@@ -67,7 +67,14 @@ impl Programs {
             Some(path) => existing(path)?,
             None => only("orlop", build(&["build", "--package", "orlop", "--bin", "orlop"])?)?,
         };
-        let native = build(&["build", "--release", "--package", env!("CARGO_PKG_NAME"), "--bins"])?;
+        let native = build(&[
+            "build",
+            "--profile",
+            &arguments.profile,
+            "--package",
+            env!("CARGO_PKG_NAME"),
+            "--bins",
+        ])?;
         let guests = build_guests()?;
         let compile = |component: &Path, artifact: &Path| {
             let mut command = Command::new(&orlop);
@@ -104,13 +111,16 @@ impl Programs {
             }
         }
         let copied = guest(COPIED_GUEST)?;
-        let fleets = fleet::SIZES.map(|size| Fleet::make(size, copied, &work, compile));
+        let sizes = fleet::SIZES
+            .into_iter()
+            .filter(|_| is_wanted(COMPONENTS, &arguments.only));
+        let fleets = sizes.map(|size| Fleet::make(size, copied, &work, compile));
         Ok(Self {
             bootstrap,
             baseline: arguments.baseline.as_deref().map(existing).transpose()?,
             native,
             task_root,
-            fleets: fleets.into_iter().collect::<anyhow::Result<_>>()?,
+            fleets: fleets.collect::<anyhow::Result<_>>()?,
             peers,
             work,
         })
