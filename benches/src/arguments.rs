@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     /// Measure this `bootstrap` instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) bootstrap: Option<PathBuf>,
+    /// Measure this `bootstrap` for components that neither are for WASI 0.3 nor send requests, instead of building one
+    /// [default with --bootstrap: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) small: Option<PathBuf>,
     /// Precompile with this `orlop` instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) orlop: Option<PathBuf>,

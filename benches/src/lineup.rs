@@ -35,6 +35,7 @@ const NAMES: [&str; 10] = [
 /// be made without leaving AWS's crate.
 const NATIVE: &str = "native, `current_thread`";
 pub(crate) const FRESH: &str = "Orlop, fresh sandbox per event";
+pub(crate) const SMALL: &str = "Orlop, small, fresh sandbox per event";
 pub(crate) const KEPT: &str = "Orlop, kept instance";
 const HANDLER: &str = "handler";
 const PYTHON_CLIENT: &str = "Python, AWS's client";
@@ -115,6 +116,9 @@ impl Lineup {
                 .variable("ORLOP_ISOLATION", "environment")
                 .build(KEPT),
         ];
+        if let Some(small) = &programs.small {
+            contestants.push(orlop(small)?.build(SMALL));
+        }
         if let Some(baseline) = &programs.baseline {
             contestants.push(orlop(baseline)?.build("baseline, fresh sandbox per event"));
             contestants.push(
@@ -166,26 +170,34 @@ impl Lineup {
             _ => (peers.node("handle").build(NODE), "Orlop, component in JavaScript"),
         };
         let event = json!({ "name": "Orlop", "numbers": [1, 2, 3], "nested": { "text": "ä" } });
+        let reference = peer.name.clone();
+        let mut contestants = vec![
+            peer,
+            orlop(&programs.bootstrap, programs, name)?.build(format!("{title}, fresh sandbox per event")),
+            orlop(&programs.bootstrap, programs, name)?
+                .variable("ORLOP_ISOLATION", "environment")
+                .build(format!("{title}, kept instance")),
+        ];
+        if let Some(small) = &programs.small {
+            contestants.push(orlop(small, programs, name)?.build(format!("{title}, small, fresh sandbox per event")));
+        }
         Ok(Self {
             name,
             task: Task::Answer {
                 event: event.to_string().into_bytes(),
                 expected: json!({ "event": event, "requestId": FIRST_REQUEST_ID }),
             },
-            reference: peer.name.clone(),
-            contestants: vec![
-                peer,
-                orlop(&programs.bootstrap, programs, name)?.build(format!("{title}, fresh sandbox per event")),
-                orlop(&programs.bootstrap, programs, name)?
-                    .variable("ORLOP_ISOLATION", "environment")
-                    .build(format!("{title}, kept instance")),
-            ],
+            reference,
+            contestants,
         })
     }
 
     /// A guest that never returns.
     fn overrun(programs: &Programs) -> anyhow::Result<Self> {
         let mut contestants = vec![orlop(&programs.bootstrap, programs, "endless")?.build(FRESH)];
+        if let Some(small) = &programs.small {
+            contestants.push(orlop(small, programs, "endless")?.build(SMALL));
+        }
         if let Some(baseline) = &programs.baseline {
             contestants.push(orlop(baseline, programs, "endless")?.build("baseline, fresh sandbox per event"));
         }

@@ -41,6 +41,8 @@ const GUEST_TARGET: &str = "wasm32-wasip2";
 /// Everything that takes part.
 pub(crate) struct Programs {
     pub(crate) bootstrap: PathBuf,
+    /// The one without WASI 0.3 and outgoing requests.
+    pub(crate) small: Option<PathBuf>,
     pub(crate) baseline: Option<PathBuf>,
     /// The native functions and the floor, by name.
     native: HashMap<String, PathBuf>,
@@ -59,6 +61,17 @@ impl Programs {
         let work = target_folder()?.join("orlop-benches");
         let task_root = work.join("task");
         fs::create_dir_all(&task_root).with_context(|| format!("cannot make `{}`", task_root.display()))?;
+        let small = match (&arguments.small, &arguments.bootstrap) {
+            (Some(path), _) => Some(existing(path)?),
+            (None, Some(_)) => None,
+            (None, None) => {
+                // The other one gets its name.
+                let small = work.join("small-bootstrap");
+                let built = only("bootstrap", build(&["bootstrap", "--no-default-features"])?)?;
+                fs::copy(&built, &small).with_context(|| format!("cannot write `{}`", small.display()))?;
+                Some(small)
+            }
+        };
         let bootstrap = match &arguments.bootstrap {
             Some(path) => existing(path)?,
             None => only("bootstrap", build(&["bootstrap"])?)?,
@@ -117,6 +130,7 @@ impl Programs {
         let fleets = sizes.map(|size| Fleet::make(size, copied, &work, compile));
         Ok(Self {
             bootstrap,
+            small,
             baseline: arguments.baseline.as_deref().map(existing).transpose()?,
             native,
             task_root,
