@@ -87,13 +87,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help or the version, which were asked for; or what is wrong with the arguments, in our two lines.
+/// Help or the version, which were asked for; or what is wrong with the arguments.
 fn not_understood(said: &clap::Error) -> ExitCode {
     if !said.use_stderr() || said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // There is nobody to tell if this fails.
         let _ = said.print();
         return ExitCode::from(if said.use_stderr() { 2 } else { 0 });
     }
+    mistake_in_arguments(said).tell()
+}
+
+/// What is wrong with the arguments, in our two lines.
+fn mistake_in_arguments(said: &clap::Error) -> Mistake {
     let text = said.render().to_string();
     let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
     let error = paragraph.collect::<Vec<_>>().join(" ");
@@ -105,7 +110,6 @@ fn not_understood(said: &clap::Error) -> ExitCode {
         error,
         help.as_deref().unwrap_or("`--help` behind the command has the flags"),
     )
-    .tell()
 }
 
 /// On Lambda, the first argument names a handler. A handler that is called like a command, or begins with a dash, goes
@@ -118,6 +122,70 @@ fn is_runtime(process: &Process) -> bool {
         None | Some("--") => true,
         Some(first) => {
             !first.starts_with('-') && first != "help" && Arguments::command().find_subcommand(first).is_none()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{Strategy, prop_assert, prop_oneof, proptest};
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn commands() -> Vec<String> {
+        let arguments = Arguments::command();
+        arguments
+            .get_subcommands()
+            .map(|command| command.get_name().to_owned())
+            .collect()
+    }
+
+    /// The flags of all commands, long and short.
+    fn flags() -> Vec<String> {
+        let arguments = Arguments::command();
+        let all = arguments.get_subcommands().flat_map(|command| command.get_arguments());
+        let spelt = all.flat_map(|flag| {
+            let long = flag.get_long().map(|name| format!("--{name}"));
+            let short = flag.get_short().map(|letter| format!("-{letter}"));
+            [long, short]
+        });
+        spelt.flatten().collect()
+    }
+
+    fn argument() -> impl Strategy<Value = String> {
+        let flag = || select(flags());
+        let value = || {
+            prop_oneof![
+                "(?s).{0,12}",
+                "-?[0-9]{1,20}(s|ms|MiB|)",
+                "[A-Z]{1,3}=.?",
+                "(https?://)?[a-z0-9.:/@-]{0,20}"
+            ]
+        };
+        prop_oneof![
+            select(commands()),
+            flag(),
+            value(),
+            (flag(), value()).prop_map(|(flag, value)| format!("{flag}={value}")),
+            (flag(), value()).prop_map(|(flag, value)| format!("{flag}{value}")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn arguments_of_any_kind_are_understood_or_refused_in_two_lines(
+            command in select(commands()),
+            arguments in vec(argument(), 0..6),
+        ) {
+            let arguments = ["orlop".to_owned(), command].into_iter().chain(arguments);
+            if let Err(said) = Arguments::try_parse_from(arguments) && said.use_stderr() {
+                let told = mistake_in_arguments(&said).to_string();
+                let lines = told.lines().collect::<Vec<_>>();
+                let says = |line: &str, head: &str| line.strip_prefix(head).is_some_and(|rest| !rest.is_empty());
+                prop_assert!(matches!(lines[..], [error, help] if says(error, "error: ") && says(help, "help: ")), "{:?}", told);
+            }
         }
     }
 }

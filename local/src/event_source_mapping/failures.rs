@@ -81,7 +81,11 @@ fn is_misspelt(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
     use super::*;
+
+    const REPORT: &str = r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"b"}]}"#;
 
     fn verdict(answer: &str) -> Verdict {
         Verdict::reported(answer.as_bytes(), &HashSet::from(["a", "b", "c"]))
@@ -152,5 +156,21 @@ mod tests {
         assert!(!has_report(br#"{"batchItemFailures":[]}"#));
         assert!(!has_report(b"null"));
         assert!(!has_report(b"done"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_report_fails_the_whole_batch_or_messages_of_it_that_the_report_still_names(
+            place in 0..REPORT.len(),
+            length in 0_usize..20,
+            patch in "[a-cx:,\\[\\]{}\"\\\\ ]{0,6}|\"itemIdentifier\":\"[a-cx]\"",
+        ) {
+            let end = (place + length).min(REPORT.len());
+            let damaged = format!("{}{patch}{}", &REPORT[..place], &REPORT[end..]);
+            if let Verdict::DoneBut(failed) = verdict(&damaged) {
+                let is_named = |id: &String| ["a", "b", "c"].contains(&id.as_str()) && damaged.contains(&format!("\"{id}\""));
+                prop_assert!(failed.iter().all(is_named), "{:?} in {}", failed, damaged);
+            }
+        }
     }
 }
