@@ -7,6 +7,7 @@ use std::path::Path;
 use bytesize::ByteSize;
 use orlop_host::artifact::stamp::Stamp;
 use orlop_host::engine::Execution;
+use orlop_host::telemetry::text::escape_controls;
 
 use super::component;
 use crate::mistake::Mistake;
@@ -53,7 +54,42 @@ pub(super) fn describe(path: &Path) -> Result<String, Mistake> {
         ("made of", &format!("a component with SHA-256 {source_sha256}")),
         ("here", &here),
     ] {
-        let _ = writeln!(report, "{title}: {text}");
+        let _ = writeln!(report, "{title}: {}", escape_controls(text));
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_host::engine::Features;
+
+    use super::*;
+
+    #[test]
+    fn an_artifact_cannot_move_the_terminal_or_write_lines_of_its_own() {
+        let sly = || "\u{1b}[2J\nhere: runs".to_owned();
+        let stamp = Stamp {
+            engine: sly(),
+            target: sly(),
+            cpu: sly(),
+            kind: sly(),
+            features: Features::default(),
+            source_sha256: sly(),
+            code_bytes: 0,
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), stamp.seal(Vec::new())).unwrap();
+        let report = describe(file.path()).unwrap();
+        let titles: Vec<&str> = report
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split(':').next())
+            .collect();
+        assert_eq!(
+            titles,
+            ["target", "cpu", "engine", "execution", "features", "made of", "here"]
+        );
+        assert!(report.contains("\nhere: refused, "), "{report}");
+        assert!(!report.contains('\u{1b}'), "{report}");
+    }
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use bytesize::ByteSize;
 use orlop_host::artifact::snapshot::{Provenance, provenance};
 use orlop_host::engine::Features;
+use orlop_host::telemetry::text::escape_controls;
 use orlop_host::worlds::{INITIALISED_INTERFACE, Kind, LIFECYCLE_INTERFACE};
 use wasmparser::{Parser, Payload};
 
 use crate::mistake::Mistake;
 
-/// The component's own imports and exports, without those of what is nested in it.
+/// The component's own imports and exports, without those of what is nested in it, fit to be shown.
 #[derive(Default)]
 struct Surface {
     imports: Vec<String>,
@@ -52,7 +53,9 @@ fn snapshot(provenance: &Provenance) -> String {
     } = provenance;
     let memory = ByteSize(*memory_bytes).display().iec();
     format!(
-        "snapshot: of a component with SHA-256 {source_sha256}, taken by {engine}; {memory} of memory from the start\n"
+        "snapshot: of a component with SHA-256 {}, taken by {}; {memory} of memory from the start\n",
+        escape_controls(source_sha256),
+        escape_controls(engine),
     )
 }
 
@@ -94,12 +97,12 @@ impl Surface {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
-                        surface.imports.push(import?.name.name.to_owned());
+                        surface.imports.push(escape_controls(import?.name.name).into_owned());
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
                     for export in exports {
-                        surface.exports.push(export?.name.name.to_owned());
+                        surface.exports.push(escape_controls(export?.name.name).into_owned());
                     }
                 }
                 _ => {}
@@ -163,4 +166,67 @@ fn verdict(import: &str) -> &'static str {
 fn list<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let lines = rows.map(|(name, remark)| format!("  {name:<44} {remark}").trim_end().to_owned() + "\n");
     format!("{title}:\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+
+    use super::*;
+
+    /// A component that exports a function of the module in it, and imports an interface.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\
+        \x07\x03\x01B\0\
+        \x0a\x1f\x01\0\x1awasi:cli/environment@0.2.6\x05\0\
+        \x01\x1f\0asm\x01\0\0\0\x01\x04\x01`\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a\x04\x01\x02\0\x0b\
+        \x02\x04\x01\0\0\0\
+        \x06\x07\x01\0\0\x01\0\x01f\
+        \x07\x05\x01@\0\x01\0\
+        \x08\x06\x01\0\0\0\0\x01\
+        \x0b\x09\x01\0\x03run\x01\0\0";
+
+    /// That component as a snapshot that says so of itself.
+    fn snapshot_by(engine: &str) -> Vec<u8> {
+        let provenance = serde_json::json!({ "engine": engine, "source_sha256": engine, "memory_bytes": 65_536 });
+        let section = [b"\x0eorlop:snapshot", provenance.to_string().as_bytes()].concat();
+        let length = u8::try_from(section.len()).ok().filter(|length| *length < 0x80);
+        [COMPONENT, &[0, length.expect("a short name")], &section].concat()
+    }
+
+    fn described(bytes: &[u8]) -> Result<String, Mistake> {
+        describe(Path::new("a.wasm"), bytes)
+    }
+
+    #[test]
+    fn a_component_cannot_move_the_terminal_or_write_lines_of_its_own() {
+        let honest = described(&snapshot_by("e")).unwrap();
+        let sly = described(&snapshot_by("\u{1b}[2J\nworld: x")).unwrap();
+        assert!(sly.contains(r"taken by \u{1b}[2J\nworld: x;"), "{sly}");
+        let titles = |report: &str| {
+            report
+                .lines()
+                .map(|line| line.split(' ').next().map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(titles(&sly), titles(&honest));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn a_damaged_component_is_described_or_refused(
+            place in 0..COMPONENT.len(),
+            length in 0_usize..8,
+            patch in vec(any::<u8>(), 0..8),
+        ) {
+            let whole = snapshot_by("e");
+            let end = (place + length).min(whole.len());
+            let damaged = [&whole[..place], &patch, &whole[end..]].concat();
+            if let Ok(report) = described(&damaged) {
+                prop_assert!(report.starts_with("a.wasm: ") && report.contains("\nworld: "), "{}", report);
+                prop_assert!(!report.contains(|character: char| character.is_control() && character != '\n'), "{:?}", report);
+            }
+        }
+    }
 }

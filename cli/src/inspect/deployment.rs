@@ -9,6 +9,7 @@ use orlop_host::config::{FunctionConfig, Functions};
 use orlop_host::function::Batching;
 use orlop_host::manifest::grants::{AwsGrant, Tmp};
 use orlop_host::manifest::{FILE_NAME, Grants};
+use orlop_host::telemetry::text::escape_controls;
 
 use super::component;
 use crate::component::read;
@@ -95,7 +96,7 @@ fn describe_function(report: &mut String, folder: &Path, function: &FunctionConf
     rows.extend(grant_rows(grants));
     let _ = writeln!(report, "function {name}");
     for (title, text) in rows {
-        let _ = writeln!(report, "  {title:<19} {text}");
+        let _ = writeln!(report, "  {title:<19} {}", escape_controls(&text));
     }
 }
 
@@ -201,6 +202,7 @@ fn routes(folder: &Path) -> Result<Vec<String>, String> {
             false => conditions.join(", "),
         };
         let function = route.get("function").and_then(toml::Value::as_str).unwrap_or_default();
+        let conditions = escape_controls(&conditions);
         Some(format!("  {}. {conditions} -> {function}\n", index + 1))
     });
     Ok(lines.collect())
