@@ -25,7 +25,11 @@ fn texts(table: &toml::Value) -> Vec<&str> {
 fn every_crate_comes_from_the_registry_with_a_checksum_and_of_the_engine_there_is_one() {
     let (rules, lock) = (read("deny.toml"), read("Cargo.lock"));
     let registries = texts(&rules["sources"]["allow-registry"]);
-    let once = texts(&rules["bans"]["multiple-versions-include"]);
+    let rules_of_crates = rules["bans"]["deny"].as_array().unwrap();
+    let is_single =
+        |rule: &&toml::Value| rule.get("deny-multiple-versions").and_then(toml::Value::as_bool) == Some(true);
+    let single = rules_of_crates.iter().filter(is_single);
+    let once: Vec<&str> = single.map(|rule| rule["crate"].as_str().unwrap()).collect();
     let packages = lock["package"].as_array().unwrap();
     let text = |package: &toml::Value, key| package.get(key).and_then(toml::Value::as_str).map(str::to_owned);
     let mut seen = Vec::new();
@@ -42,6 +46,7 @@ fn every_crate_comes_from_the_registry_with_a_checksum_and_of_the_engine_there_i
         }
     }
     assert_eq!(seen.len(), once.len(), "of {once:?} there are {seen:?}");
+    assert!(once.contains(&"wasmtime"), "{once:?}");
 }
 
 #[test]
