@@ -1,12 +1,12 @@
-//! Any bytes on a connection to the HTTP front: an answer or a closed connection, in short time.
+//! Any bytes on a connection to an HTTP front of any kind: an answer or a closed connection, in short time. What gets that far
+//! becomes an event.
 #![no_main]
 
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use orlop_local::gateway::{Gateway, Kind};
+use orlop_local::gateway::{Gateway, Kind, RestApi};
 use orlop_local::server::Server;
 use orlop_local::{Journal, Platform, platform};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,31 +15,47 @@ use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A front before a function that is not there, for the life of the process.
-fn front() -> &'static (Runtime, SocketAddr, Server) {
-    static FRONT: OnceLock<(Runtime, SocketAddr, Server)> = OnceLock::new();
-    FRONT.get_or_init(|| {
+fn kinds() -> [Kind; 6] {
+    [
+        Kind::HttpApi,
+        Kind::RestApi(RestApi::default()),
+        Kind::FunctionUrl { streamed: false },
+        Kind::FunctionUrl { streamed: true },
+        Kind::LoadBalancer { multi_value: false },
+        Kind::LoadBalancer { multi_value: true },
+    ]
+}
+
+/// A front of each kind before a function that is not there, for the life of the process.
+fn fronts() -> &'static (Runtime, Vec<Server>) {
+    static FRONTS: OnceLock<(Runtime, Vec<Server>)> = OnceLock::new();
+    FRONTS.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("an event loop");
-        let server = runtime.block_on(async {
+        let servers = runtime.block_on(async {
             let platform = Platform::new(Journal::default(), platform::Settings::default());
-            let gateway = Gateway::new(platform, "nobody".to_owned(), Kind::HttpApi, Vec::new());
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let answer = move |request| {
-                let gateway = gateway.clone();
-                async move { gateway.answer(request).await }
-            };
-            Server::start(listener, answer).expect("a listener has an address")
+            let mut servers = Vec::new();
+            for kind in kinds() {
+                let gateway = Gateway::new(platform.clone(), "nobody".to_owned(), kind, Vec::new());
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let answer = move |request| {
+                    let gateway = gateway.clone();
+                    async move { gateway.answer(request).await }
+                };
+                servers.push(Server::start(listener, answer).expect("a listener has an address"));
+            }
+            servers
         });
-        let address = server.address();
-        (runtime, address, server)
+        (runtime, servers)
     })
 }
 
-fuzz_target!(|bytes: &[u8]| {
-    let (runtime, address, _) = front();
+fuzz_target!(|parts: (u8, &[u8])| {
+    let (kind, bytes) = parts;
+    let (runtime, servers) = fronts();
+    let address = servers[usize::from(kind) % servers.len()].address();
     runtime.block_on(async {
         let mut client = TcpStream::connect(address).await.expect("the front listens");
         // A server that has seen enough closes the connection, which is an answer.
