@@ -185,6 +185,7 @@ mod tests {
                 let lines = told.lines().collect::<Vec<_>>();
                 let says = |line: &str, head: &str| line.strip_prefix(head).is_some_and(|rest| !rest.is_empty());
                 prop_assert!(matches!(lines[..], [error, help] if says(error, "error: ") && says(help, "help: ")), "{:?}", told);
+                prop_assert!(!told.contains(|character: char| character.is_control() && !"\n\t".contains(character)), "{:?}", told);
             }
         }
     }
