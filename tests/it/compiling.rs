@@ -97,9 +97,11 @@ fn a_component_that_takes_much_memory_to_compile_is_given_up_with_the_limit_and_
 fn a_component_of_just_the_largest_size_is_compiled_and_one_byte_more_is_refused() {
     let small = component("");
     let folder = folder_with(&small);
-    let at = small.len().to_string();
-    assert!(compile(folder.path(), &["--component-size", &at]).status.success());
-    fs::remove_file(folder.path().join("bomb.cwasm")).unwrap();
+    for within in [small.len(), small.len() + 1] {
+        let limit = within.to_string();
+        assert!(compile(folder.path(), &["--component-size", &limit]).status.success());
+        fs::remove_file(folder.path().join("bomb.cwasm")).unwrap();
+    }
     let below = (small.len() - 1).to_string();
     let said = refusal(folder.path(), &["--component-size", &below]);
     for expected in ["the limit for components", "ORLOP_LIMIT_COMPONENT", "--component-size"] {

@@ -1,6 +1,8 @@
-//! Every limit of a sandbox: at it, beyond it, and raised.
+//! Every limit of a sandbox: one below it, at it, one beyond it, and raised.
 
-use orlop_tests::{Event, FakeRuntimeApi, TaskRoot, guests, handwritten};
+use std::cmp::Ordering;
+
+use orlop_tests::{Event, FakeRuntimeApi, Host, TaskRoot, guests, handwritten};
 use serde_json::{Value, json};
 
 use crate::{Served, text};
@@ -37,14 +39,72 @@ fn handles_are_limited() {
 }
 
 #[test]
+fn a_thousand_handles_may_be_held_and_more_only_where_the_limit_is_raised() {
+    // Its start function makes handles to a resource of its own, and holds nothing else.
+    let component = |count: usize| {
+        wat::parse_str(format!(
+            r#"(component
+                (type $resource (resource (rep i32)))
+                (core func $new (canon resource.new $resource))
+                (core module $m
+                    (import "" "new" (func $new (param i32) (result i32)))
+                    (func $start (local $i i32)
+                        (loop $again
+                            (drop (call $new (local.get $i)))
+                            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                            (br_if $again (i32.lt_u (local.get $i) (i32.const {count})))))
+                    (start $start)
+                    (func (export "f")))
+                (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+                (func $f (canon lift (core func $i "f")))
+                (instance $interface (export "handle" (func $f)))
+                (export "orlop:function/handler@0.1.0" (instance $interface)))"#
+        ))
+        .unwrap()
+    };
+    for (count, limit, is_within) in [
+        (999, None, true),
+        (1000, None, true),
+        (1001, None, false),
+        (1001, Some("1001"), true),
+    ] {
+        let message = complaint_at_load(component(count), limit.map(|limit| ("ORLOP_LIMIT_HANDLES", limit)));
+        let expected = if is_within { ANOTHER_TYPE } else { "ORLOP_LIMIT_HANDLES" };
+        assert!(message.contains(expected), "{count}, {limit:?}: {message}");
+    }
+}
+
+/// What is left to complain of in a component whose handler is of no use, if it is within all limits.
+const ANOTHER_TYPE: &str = "another type";
+
+/// What is said of a component in text that cannot be served.
+fn complaint_at_load(component: Vec<u8>, variable: Option<(&str, &str)>) -> String {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new().with_content("odd.wasm", component);
+    let host = Host::orlop(&lambda).task_root(&task_root);
+    let host = variable
+        .into_iter()
+        .fold(host, |host, (name, value)| host.env(name, value));
+    let host = host.start();
+    let report = lambda.wait_for_init_error().json();
+    host.wait_for_exit(crate::END);
+    text(&report, "errorMessage").to_owned()
+}
+
+#[test]
 fn random_bytes_per_call_are_limited() {
+    let random = |served: &Served, length: usize| served.ask(Event::new(length.to_string(), length.to_string()));
     let served = Served::new(guests::RANDOM);
-    let at = served.ask(orlop_tests::Event::new("at", "65536"));
-    assert_eq!((at.is_error, at.body.len()), (false, 65536));
-    let report = served.failure("above", "65537");
+    for within in [65_535, 65_536] {
+        let answer = random(&served, within);
+        assert_eq!((answer.is_error, answer.body.len()), (false, within));
+    }
+    let report = random(&served, 65_537).json();
     assert_eq!(text(&report, "errorType"), "Runtime.LimitExceeded", "{report}");
     assert!(text(&report, "errorMessage").contains("ORLOP_LIMIT_RANDOM"), "{report}");
-    served.ask(orlop_tests::Event::new("after", "1"));
+    assert_eq!(random(&served, 1).body.len(), 1);
+    let served = Served::with_env(guests::RANDOM, &[("ORLOP_LIMIT_RANDOM", "65537")]);
+    assert_eq!(random(&served, 65_537).body.len(), 65_537);
 }
 
 #[test]
@@ -71,20 +131,99 @@ fn the_stack_is_limited_and_the_limit_can_be_raised() {
     assert_eq!(served.answer("a", depth), 4000);
 }
 
+/// A guest that calls itself as often as its event has bytes, and needs nothing but stack for it.
+fn descending() -> Vec<u8> {
+    handwritten::handler(
+        "(func $descend (param i32) (result i32)
+            (if (result i32) (local.get 0)
+                (then (i32.add (call $descend (i32.sub (local.get 0) (i32.const 1))) (i32.const 1)))
+                (else (i32.const 0))))",
+        "(drop (call $descend (i32.load offset=4 (local.get $arguments)))) (call $answer)",
+    )
+}
+
+/// Whether it comes so deep.
+fn descends(served: &Served, depth: usize) -> bool {
+    let answer = served.ask(Event::new(depth.to_string(), vec![b' '; depth]));
+    let is_full = answer.text().contains("call stack exhausted");
+    assert_eq!(answer.is_error, is_full, "{}", answer.text());
+    !is_full
+}
+
+/// The last number for which something holds that holds for the first of these, and not for the second.
+fn last(mut holding: usize, mut beyond: usize, holds: impl Fn(usize) -> bool) -> usize {
+    assert!(holds(holding) && !holds(beyond));
+    while holding + 1 < beyond {
+        let middle = usize::midpoint(holding, beyond);
+        match holds(middle) {
+            true => holding = middle,
+            false => beyond = middle,
+        }
+    }
+    holding
+}
+
+#[test]
+fn the_stack_may_be_used_to_the_last_byte_and_not_beyond() {
+    // What a call takes is the compiler's choice, so the limit that is just enough has to be found.
+    const DEPTH: usize = 2000;
+    let component = descending();
+    let is_enough = |limit: usize| {
+        let served = served(&component, &[("ORLOP_LIMIT_STACK", &*limit.to_string())]);
+        descends(&served, DEPTH)
+    };
+    let too_little = last(8 << 10, 512 << 10, |limit| !is_enough(limit));
+    for (limit, is_within) in [(too_little, false), (too_little + 1, true), (too_little + 2, true)] {
+        assert_eq!(is_enough(limit), is_within, "{limit}");
+    }
+}
+
+#[test]
+fn the_stack_is_half_a_mebibyte_unless_a_setting_says_otherwise() {
+    let component = descending();
+    let deepest = |variables: &[(&str, &str)]| {
+        let served = served(&component, variables);
+        last(1, 200_000, |depth| descends(&served, depth))
+    };
+    let default = deepest(&[]);
+    for (limit, expected) in [
+        ("511KiB", Ordering::Less),
+        ("512KiB", Ordering::Equal),
+        ("513KiB", Ordering::Greater),
+    ] {
+        let other = deepest(&[("ORLOP_LIMIT_STACK", limit)]);
+        assert_eq!(
+            other.cmp(&default),
+            expected,
+            "{limit}: {other}, and {default} by default"
+        );
+    }
+}
+
 #[test]
 fn instances_and_tables_are_limited_at_load_with_the_setting_that_would_help() {
-    // What `echo` has: three core instances and two tables, of which one has ten entries.
-    for (variable, below, at) in [
-        ("ORLOP_LIMIT_INSTANCES", "2", "3"),
-        ("ORLOP_LIMIT_TABLES", "1", "2"),
-        ("ORLOP_LIMIT_TABLE_ENTRIES", "1", "1000"),
+    let ten_entries = handwritten::handler("(table 10 funcref)", "(call $answer)");
+    let serve = |variable: &str, limit: usize| {
+        let variables = [(variable, &*limit.to_string())];
+        match variable {
+            "ORLOP_LIMIT_TABLE_ENTRIES" => served(&ten_entries, &variables),
+            _ => Served::with_env(guests::ECHO, &variables),
+        }
+    };
+    for (variable, at) in [
+        // What `echo` has: three core instances and two tables.
+        ("ORLOP_LIMIT_INSTANCES", 3),
+        ("ORLOP_LIMIT_TABLES", 2),
+        ("ORLOP_LIMIT_TABLE_ENTRIES", 10),
     ] {
-        let served = Served::with_env(guests::ECHO, &[(variable, below)]);
-        let report = served.lambda.wait_for_init_error().json();
+        let below = serve(variable, at - 1);
+        let report = below.lambda.wait_for_init_error().json();
         assert_eq!(text(&report, "errorType"), "Runtime.InvalidComponent");
         assert!(text(&report, "errorMessage").contains(variable), "{report}");
-        served.host.wait_for_exit(crate::END);
-        Served::with_env(guests::ECHO, &[(variable, at)]).answer("a", "1");
+        below.host.wait_for_exit(crate::END);
+        for within in [at, at + 1] {
+            serve(variable, within).answer("a", "1");
+        }
     }
 }
 
@@ -107,19 +246,14 @@ fn memories_are_limited_at_load() {
         ))
         .unwrap()
     };
-    for (count, is_within) in [(8, true), (9, false)] {
-        let lambda = orlop_tests::FakeRuntimeApi::start();
-        let task_root = orlop_tests::TaskRoot::new().with_content("many.wasm", component(count));
-        let host = orlop_tests::Host::orlop(&lambda).task_root(&task_root).start();
-        let report = lambda.wait_for_init_error().json();
-        // Within the limit, what is left to complain of is the handler's type.
+    for (count, limit, is_within) in [(7, None, true), (8, None, true), (9, None, false), (9, Some("9"), true)] {
+        let message = complaint_at_load(component(count), limit.map(|limit| ("ORLOP_LIMIT_MEMORIES", limit)));
         let expected = if is_within {
-            "another type"
+            ANOTHER_TYPE
         } else {
             "ORLOP_LIMIT_MEMORIES"
         };
-        assert!(text(&report, "errorMessage").contains(expected), "{count}: {report}");
-        host.wait_for_exit(crate::END);
+        assert!(message.contains(expected), "{count}, {limit:?}: {message}");
     }
 }
 
@@ -145,13 +279,9 @@ fn tables_that_grow_without_end_are_refused_and_the_guest_goes_on() {
             (export "orlop:function/handler@0.1.0" (instance $interface)))"#,
     )
     .unwrap();
-    let lambda = orlop_tests::FakeRuntimeApi::start();
-    let task_root = orlop_tests::TaskRoot::new().with_content("tables.wasm", component);
-    let host = orlop_tests::Host::orlop(&lambda).task_root(&task_root).start();
-    let report = lambda.wait_for_init_error().json();
-    // Its start function did not trap, so that the handler's type is what is left to complain of.
-    assert!(text(&report, "errorMessage").contains("another type"), "{report}");
-    host.wait_for_exit(crate::END);
+    // Its start function did not trap.
+    let message = complaint_at_load(component, None);
+    assert!(message.contains(ANOTHER_TYPE), "{message}");
 }
 
 /// Serves a component of a core module in text.
@@ -183,6 +313,24 @@ fn memory_may_be_used_to_the_last_byte_and_not_beyond() {
     let served = served(&component, &[("ORLOP_LIMIT_MEMORY", "131071")]);
     let report = served.lambda.wait_for_init_error().json();
     assert_eq!(text(&report, "errorType"), "Runtime.OutOfMemory", "{report}");
+}
+
+#[test]
+fn tables_may_grow_to_the_last_entry_and_not_beyond() {
+    // One entry to begin with, and 99 more by each event.
+    let component = handwritten::handler(
+        "(table $t 1 funcref)",
+        "(if (i32.eq (table.grow $t (ref.null func) (i32.const 99)) (i32.const -1)) (then (unreachable))) (call $answer)",
+    );
+    for (limit, is_within) in [("99", false), ("100", true), ("101", true)] {
+        let served = served(&component, &[("ORLOP_LIMIT_TABLE_ENTRIES", limit)]);
+        let answer = served.ask(Event::new("a", "1"));
+        assert_eq!(!answer.is_error, is_within, "{limit}: {}", answer.text());
+        if !is_within {
+            assert_eq!(answer.json()["errorType"], "Runtime.LimitExceeded");
+            assert!(answer.text().contains("ORLOP_LIMIT_TABLE_ENTRIES"), "{}", answer.text());
+        }
+    }
 }
 
 #[test]
@@ -219,15 +367,22 @@ fn data_per_call_is_limited_to_the_byte() {
 }
 
 #[test]
-fn one_more_resource_is_one_more_file() {
-    let most = |limit: usize| {
-        let served = Served::with_env(guests::HANDLES, &[("ORLOP_LIMIT_RESOURCES", &*limit.to_string())]);
-        let is_too_many = |wanted: &usize| served.ask(Event::new(format!("{wanted}"), wanted.to_string())).is_error;
-        (0..=limit).rev().find(|wanted| !is_too_many(wanted)).unwrap()
-    };
-    let (fewer, more) = (most(30), most(31));
-    assert!((20..30).contains(&fewer), "{fewer}");
-    assert_eq!(more, fewer + 1);
+fn one_more_resource_or_handle_is_one_more_file() {
+    for (variable, other) in [
+        ("ORLOP_LIMIT_RESOURCES", "ORLOP_LIMIT_HANDLES"),
+        ("ORLOP_LIMIT_HANDLES", "ORLOP_LIMIT_RESOURCES"),
+    ] {
+        // The library holds some for itself.
+        let most = |limit: usize| {
+            let variables = [(variable, &*limit.to_string()), (other, "10000")];
+            let served = Served::with_env(guests::HANDLES, &variables);
+            let is_too_many = |wanted: &usize| served.ask(Event::new(format!("{wanted}"), wanted.to_string())).is_error;
+            (0..=limit).rev().find(|wanted| !is_too_many(wanted)).unwrap()
+        };
+        let (fewer, more) = (most(30), most(31));
+        assert!((20..30).contains(&fewer), "{variable}: {fewer}");
+        assert_eq!(more, fewer + 1, "{variable}");
+    }
 }
 
 #[test]

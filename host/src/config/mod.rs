@@ -62,6 +62,8 @@ const LEAST_SHARE_BYTES: u64 = 32 << 20;
 
 /// The largest event that is taken, unless the user says otherwise: several times what Lambda sends.
 const DEFAULT_MAX_EVENT_BYTES: u64 = 32 << 20;
+const DEFAULT_DEADLINE_MARGIN: Duration = Duration::from_millis(100);
+const DEFAULT_INIT_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A file of certificates that outbound requests trust as well.
 const CERTIFICATES: &str = "ORLOP_CA_CERTIFICATES";
@@ -166,10 +168,10 @@ impl Config {
                 log_stream: environment.get(LOG_STREAM).map(str::to_owned),
             }),
             deadlines: DeadlinePolicy {
-                margin: settings.duration("ORLOP_DEADLINE_MARGIN", Duration::from_millis(100))?,
+                margin: settings.duration("ORLOP_DEADLINE_MARGIN", DEFAULT_DEADLINE_MARGIN)?,
                 default_timeout: settings.duration("ORLOP_TIMEOUT", functions::DEFAULT_TIMEOUT)?,
             },
-            init_timeout: settings.duration("ORLOP_INIT_TIMEOUT", Duration::from_secs(900))?,
+            init_timeout: settings.duration("ORLOP_INIT_TIMEOUT", DEFAULT_INIT_TIMEOUT)?,
             is_snap_start: environment.get(INITIALIZATION_TYPE) == Some("snap-start"),
             verification: settings
                 .choice(

@@ -181,6 +181,8 @@ fn nearest(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{DEFAULT_DEADLINE_MARGIN, DEFAULT_INIT_TIMEOUT, DEFAULT_MAX_EVENT_BYTES};
+    use crate::sandbox::Limits;
 
     #[test]
     fn every_setting_is_documented() {
@@ -190,6 +192,104 @@ mod tests {
                 page.contains(&format!("`{name}`")),
                 "{name} is missing in docs/configuration.md"
             );
+        }
+    }
+
+    #[test]
+    fn the_documented_defaults_are_those_that_hold() {
+        let page = include_str!("../../../docs/configuration.md");
+        let documented = |name: &str| {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let mut cells = row.unwrap_or_default().split('|').map(str::trim);
+            // After the form, which has a cell for the key before it in the other table.
+            let is_form = |cell: &&str| ["size", "count", "duration"].contains(cell);
+            cells.by_ref().find(is_form).and(cells.next()).unwrap_or_default()
+        };
+        let size = |name| documented(name).parse::<ByteSize>().unwrap().as_u64();
+        let count = |name| documented(name).parse::<usize>().unwrap();
+        let duration = |name| humantime::parse_duration(documented(name)).unwrap();
+        let Limits {
+            // What it is made of is tested where it is made.
+            memory_bytes: _,
+            memories,
+            tables,
+            table_entries,
+            instances,
+            stack_bytes,
+            handles,
+            resources,
+            host_call_bytes,
+            random_bytes,
+            output_bytes,
+            tmp_bytes,
+            tmp_entries,
+        } = Limits::default();
+        for (name, default) in [
+            ("ORLOP_LIMIT_MEMORIES", memories),
+            ("ORLOP_LIMIT_TABLES", tables),
+            ("ORLOP_LIMIT_TABLE_ENTRIES", table_entries),
+            ("ORLOP_LIMIT_INSTANCES", instances),
+            ("ORLOP_LIMIT_HANDLES", handles),
+            ("ORLOP_LIMIT_RESOURCES", resources),
+            ("ORLOP_LIMIT_TMP_ENTRIES", tmp_entries),
+        ] {
+            assert_eq!(count(name), default, "{name}");
+        }
+        let Bounds {
+            memory_bytes,
+            time,
+            component_bytes,
+        } = Bounds::default();
+        for (name, default) in [
+            ("ORLOP_LIMIT_STACK", stack_bytes as u64),
+            ("ORLOP_LIMIT_HOST_CALL_DATA", host_call_bytes as u64),
+            ("ORLOP_LIMIT_RANDOM", random_bytes),
+            ("ORLOP_LIMIT_OUTPUT", output_bytes),
+            ("ORLOP_LIMIT_TMP", tmp_bytes),
+            ("ORLOP_LIMIT_EVENT", DEFAULT_MAX_EVENT_BYTES),
+            ("ORLOP_LIMIT_COMPILE_MEMORY", memory_bytes),
+            ("ORLOP_LIMIT_COMPONENT", component_bytes),
+        ] {
+            assert_eq!(size(name), default, "{name}");
+        }
+        assert_eq!(duration("ORLOP_LIMIT_COMPILE_TIME"), time);
+        assert_eq!(duration("ORLOP_DEADLINE_MARGIN"), DEFAULT_DEADLINE_MARGIN);
+        assert_eq!(duration("ORLOP_INIT_TIMEOUT"), DEFAULT_INIT_TIMEOUT);
+    }
+
+    #[test]
+    fn values_are_taken_to_the_ends_of_their_ranges_and_not_beyond() {
+        const TEBIBYTE: u64 = 1 << 40;
+        let environment = |name: &'static str, value: &str| Environment::from_pairs([(name, value)]);
+        for (bytes, is_within) in [
+            (0, false),
+            (1, true),
+            (2, true),
+            (TEBIBYTE - 1, true),
+            (TEBIBYTE, true),
+            (TEBIBYTE + 1, false),
+        ] {
+            let environment = environment("ORLOP_LIMIT_TMP", &bytes.to_string());
+            let size = Settings::new(&environment).unwrap().size("ORLOP_LIMIT_TMP", 7);
+            assert_eq!(size.ok(), is_within.then_some(bytes), "{bytes}");
+        }
+        for (number, is_within) in [
+            (0, false),
+            (1, true),
+            (2, true),
+            (9_999_999, true),
+            (10_000_000, true),
+            (10_000_001, false),
+        ] {
+            let environment = environment("ORLOP_LIMIT_TABLES", &number.to_string());
+            let count = Settings::new(&environment).unwrap().count("ORLOP_LIMIT_TABLES", 7);
+            assert_eq!(count.ok(), is_within.then_some(number), "{number}");
+        }
+        for (value, seconds) in [("86399s", Some(86_399)), ("1day", Some(86_400)), ("86401s", None)] {
+            let environment = environment("ORLOP_TIMEOUT", value);
+            let settings = Settings::new(&environment).unwrap();
+            let duration = settings.duration("ORLOP_TIMEOUT", Duration::ZERO);
+            assert_eq!(duration.ok(), seconds.map(Duration::from_secs), "{value}");
         }
     }
 }
