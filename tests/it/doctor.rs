@@ -117,6 +117,54 @@ fn an_artifact_is_a_problem_where_everybody_or_a_function_can_write() {
 }
 
 #[test]
+fn every_way_to_the_environments_own_tmp_is_seen_and_every_artifact_that_a_function_names() {
+    let artifact = compile(guests::ECHO);
+    for (manifest, place, function) in [
+        // The handler's name need not be in the file: then the defaults are what holds.
+        ("[defaults.grants]\ntmp = 'shared'\n", "echo.cwasm", Some("echo")),
+        (
+            "[defaults.grants]\ntmp = 'shared'\n[functions.other]\ngrants.tmp = 'private'\n",
+            "echo.cwasm",
+            Some("echo"),
+        ),
+        (
+            "[defaults.grants]\ntmp = 'shared'\n[functions.echo]\n",
+            "echo.cwasm",
+            Some("echo"),
+        ),
+        (
+            "[functions.orders]\ncomponent = 'below/echo'\ngrants.tmp = 'shared'\n",
+            "below/echo.cwasm",
+            Some("orders"),
+        ),
+        (
+            "[functions.orders]\ncomponent = 'below/echo'\n",
+            "below/echo.cwasm",
+            None,
+        ),
+        (
+            "[defaults.grants]\ntmp = 'shared'\n[functions.echo.grants]\ntmp = 'private'\n",
+            "echo.cwasm",
+            None,
+        ),
+    ] {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let path = folder.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(&artifact, &path).unwrap();
+        fs::write(folder.path().join("orlop.toml"), manifest).unwrap();
+        let (report, code) = doctor(folder.path());
+        assert_eq!(code, Some(i32::from(function.is_some())), "{manifest}: {report}");
+        let (line, _) = lines(&report, place);
+        let expected = match function {
+            Some(function) => format!("the function {function} is granted the environment's own /tmp"),
+            None => "runs here".to_owned(),
+        };
+        assert!(line.contains(&expected), "{manifest}: {report}");
+    }
+}
+
+#[test]
 fn an_orlop_toml_that_is_not_valid_is_a_problem() {
     let folder = TaskRoot::new()
         .with_compiled(guests::ECHO)

@@ -1,11 +1,12 @@
 //! The artifacts in a folder: whether they would be loaded here, and whether they are what their components are now.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use orlop_host::artifact::stamp::{Stamp, sha256};
 use orlop_host::artifact::{
-    ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, Exposure, artifact_name, component_of, exposure,
+    self, ARTIFACT_EXTENSION, Bounds, COMPONENT_EXTENSION, Exposure, artifact_name, component_of, exposure,
 };
 use orlop_host::config::Functions;
 use orlop_host::engine::Execution;
@@ -23,16 +24,22 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
             "name a folder of components and artifacts",
         ));
     }
-    let files = entries(folder);
-    let artifacts = files.iter().filter(|file| has_extension(file, ARTIFACT_EXTENSION));
-    let functions = match Functions::all_in(folder) {
+    let mut artifacts = entries(folder);
+    artifacts.retain(|file| has_extension(file, ARTIFACT_EXTENSION));
+    let names: Vec<String> = artifacts.iter().map(|path| component_in(path)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let functions = match Functions::all_in_and(folder, &names) {
         Ok(functions) => functions,
         Err(error) => {
             let help = "mend it; `orlop schema` helps editors to find mistakes";
             return Ok(vec![Finding::problem(manifest::FILE_NAME, error.to_string(), help)]);
         }
     };
-    let findings: Vec<Finding> = artifacts.map(|path| examine_one(path, &functions)).collect();
+    artifacts.extend(named_elsewhere(folder, &functions));
+    let findings: Vec<Finding> = artifacts
+        .iter()
+        .map(|path| examine_one(folder, path, &functions))
+        .collect();
     if findings.is_empty() {
         return Ok(vec![Finding::good(
             "artifacts",
@@ -42,12 +49,32 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<Finding>, Mistake> {
     Ok(findings)
 }
 
-fn examine_one(path: &Path, functions: &Functions) -> Finding {
-    let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let about = file_name(path);
-    let name = component_of(&about).unwrap_or(&about);
+/// The artifacts of functions whose components are named by a path below the folder.
+fn named_elsewhere(folder: &Path, functions: &Functions) -> BTreeSet<PathBuf> {
+    let named = functions.functions.iter().flat_map(|function| &function.component);
+    let located = named.filter_map(|component| artifact::find(folder, Some(component)).ok());
+    let artifacts = located.flat_map(|located| [located.artifact, located.concurrent_artifact]);
+    artifacts
+        .flatten()
+        .filter(|path| path.parent() != Some(folder))
+        .collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The name of the component that an artifact was made of.
+fn component_in(artifact: &Path) -> String {
+    let name = file_name(artifact);
+    component_of(&name).unwrap_or(&name).to_owned()
+}
+
+fn examine_one(folder: &Path, path: &Path, functions: &Functions) -> Finding {
+    let about = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    let name = component_in(path);
     let component = path.with_file_name(format!("{name}.{COMPONENT_EXTENSION}"));
-    let kind = match path == path.with_file_name(artifact_name(name, Execution::Concurrent)) {
+    let kind = match path == path.with_file_name(artifact_name(&name, Execution::Concurrent)) {
         true => " --execution concurrent",
         false => "",
     };

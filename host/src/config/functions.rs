@@ -42,14 +42,29 @@ impl Functions {
     ///
     /// [`InitError::InvalidConfiguration`] if the file is not valid.
     pub fn all_in(folder: &Path) -> Result<Self, InitError> {
+        Self::all_in_and(folder, &[])
+    }
+
+    /// As [`Self::all_in`], and those of these handlers that have no entry there: what they may do is in the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::all_in`].
+    pub fn all_in_and(folder: &Path, handlers: &[&str]) -> Result<Self, InitError> {
         let manifest = Manifest::load(folder)?;
         let environment = Environment::default();
         let settings = Settings::new(&environment)?;
-        let functions = manifest.functions.iter().map(|(name, entry)| {
+        let entries = manifest.functions.iter().map(|(name, entry)| {
             let component = entry.component.as_ref().unwrap_or(name);
+            (name.as_str(), component.as_str(), entry)
+        });
+        let is_entry = |handler: &str| manifest.functions.keys().any(|name| name.as_str() == handler);
+        let others = handlers.iter().filter(|handler| !is_entry(handler));
+        let others = others.map(|handler| (*handler, *handler, &manifest.defaults));
+        let functions = entries.chain(others).map(|(name, component, entry)| {
             merge(
-                name.as_str(),
-                Some(component.as_str()),
+                name,
+                Some(component),
                 entry,
                 &environment,
                 &settings,
