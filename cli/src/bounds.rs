@@ -24,6 +24,28 @@ pub(crate) struct Flags {
     component_size: Option<u64>,
 }
 
+/// What making what is deployed may take, snapshots included.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub(crate) struct BuildFlags {
+    #[command(flatten)]
+    compiling: Flags,
+    /// How long the `init` of a component may run for a snapshot [default: ORLOP_LIMIT_SNAPSHOT_TIME, or 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    snapshot_time: Option<Duration>,
+}
+
+impl BuildFlags {
+    /// As [`Flags::get`].
+    pub(crate) fn get(&self) -> Result<Bounds, Mistake> {
+        let bounds = self.compiling.get()?;
+        Ok(Bounds {
+            init_time: self.snapshot_time.unwrap_or(bounds.init_time),
+            ..bounds
+        })
+    }
+}
+
 impl Flags {
     /// What they say, else what the variables of the same meaning say, else the defaults.
     pub(crate) fn get(&self) -> Result<Bounds, Mistake> {
@@ -38,6 +60,7 @@ impl Flags {
             memory_bytes: compile_memory.unwrap_or(bounds.memory_bytes),
             time: compile_time.unwrap_or(bounds.time),
             component_bytes: component_size.unwrap_or(bounds.component_bytes),
+            init_time: bounds.init_time,
         })
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     processor: processor::Flags,
     #[command(flatten)]
-    bounds: bounds::Flags,
+    bounds: bounds::BuildFlags,
     #[command(flatten)]
     execution: execution::Flags,
     /// Run the `init` of each component that has one, now, and let every sandbox start from what it leaves

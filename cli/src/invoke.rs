@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
     #[command(flatten)]
-    bounds: bounds::Flags,
+    bounds: bounds::BuildFlags,
     /// Show what the host does
     #[arg(short, long)]
     verbose: bool,

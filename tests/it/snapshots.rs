@@ -204,6 +204,31 @@ fn init_runs_where_components_are_compiled_with_the_same_limits() {
 }
 
 #[test]
+fn an_init_that_never_returns_is_given_up_with_the_limit_and_how_to_raise_it() {
+    let desk = Desk::new("spin");
+    let by_flag = desk.build(&[SNAPSHOT, &["--snapshot-time", "300ms"]].concat());
+    let mut command = desk.command(SNAPSHOT);
+    let by_variable = command.env("ORLOP_LIMIT_SNAPSHOT_TIME", "300ms").output().unwrap();
+    for output in [by_flag, by_variable] {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!desk.path("task/prepared.cwasm").exists());
+        for expected in [
+            "its `init` was still running after 300ms",
+            "raise ORLOP_LIMIT_SNAPSHOT_TIME",
+            "help: a trusted component gets more with `--snapshot-time DURATION`",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+    // One that returns does so within the limit, and the flag comes first.
+    let desk = Desk::new("nothing");
+    let mut command = desk.command(&[SNAPSHOT, &["--snapshot-time", "1m"]].concat());
+    let output = command.env("ORLOP_LIMIT_SNAPSHOT_TIME", "1ns").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
 fn the_same_component_gives_the_same_snapshot_and_is_not_run_again() {
     let desk = Desk::new("nothing");
     let first = desk.snapshot();

@@ -115,7 +115,7 @@ pub(crate) struct Arguments {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
     #[command(flatten)]
-    bounds: bounds::Flags,
+    bounds: bounds::BuildFlags,
     /// Do not build again when sources change
     #[arg(long)]
     no_watch: bool,

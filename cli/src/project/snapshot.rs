@@ -142,7 +142,8 @@ fn explain(path: &Path, error: &SnapshotError) -> Mistake {
         SnapshotError::Refused { .. } | SnapshotError::LeftOpen => {
             "do in `init` what is the same everywhere and at any time, and the rest in the handler"
         }
-        SnapshotError::TooLarge { .. } | SnapshotError::TimedOut(_) => "let `init` do less",
+        SnapshotError::TooLarge { .. } => "let `init` do less",
+        SnapshotError::TimedOut(_) => "a trusted component gets more with `--snapshot-time DURATION`",
         SnapshotError::Ended(error) => help(error),
     };
     Mistake::new(

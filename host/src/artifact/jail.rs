@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_de
 
 use super::Bounds;
 use super::compile::{CompileError, compile_here, lift_here};
-use super::snapshot::{INIT_LIMIT, snapshot_here};
+use super::snapshot::snapshot_here;
 use crate::engine::{Cpu, Execution};
 
 /// What a program that contains the compiler is told, as its first argument, to become the child.
@@ -42,13 +42,13 @@ pub(super) enum Order {
     Lift,
     /// An artifact of a component: for that processor, in that kind of code.
     Compile(Cpu, Execution),
-    /// A snapshot of a component.
-    Snapshot,
+    /// A snapshot of a component, whose `init` may run for so long.
+    Snapshot(Duration),
 }
 
 /// The name of [`Order::Lift`].
 const LIFT: &str = "component";
-/// The name of [`Order::Snapshot`].
+/// What the name of [`Order::Snapshot`] begins with; then come milliseconds.
 const SNAPSHOT: &str = "snapshot";
 
 /// What the first byte of an answer says that the rest is.
@@ -177,16 +177,15 @@ impl Order {
         match self {
             Self::Lift => LIFT.to_owned(),
             Self::Compile(cpu, code) => format!("{}/{}", cpu.name(), code.name()),
-            Self::Snapshot => SNAPSHOT.to_owned(),
+            Self::Snapshot(init) => format!("{SNAPSHOT}/{}", init.as_millis()),
         }
     }
 
     fn named(name: &str) -> Option<Self> {
         match name.split_once('/') {
+            Some((SNAPSHOT, init)) => Some(Self::Snapshot(Duration::from_millis(init.parse().ok()?))),
             Some((cpu, code)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(code)?)),
-            None => [Self::Lift, Self::Snapshot]
-                .into_iter()
-                .find(|order| order.name() == name),
+            None => (name == LIFT).then_some(Self::Lift),
         }
     }
 
@@ -194,7 +193,7 @@ impl Order {
     fn limit(self, bounds: &Bounds) -> Duration {
         match self {
             Self::Lift | Self::Compile(..) => bounds.time,
-            Self::Snapshot => bounds.time.saturating_add(INIT_LIMIT),
+            Self::Snapshot(init) => bounds.time.saturating_add(init),
         }
     }
 
@@ -202,7 +201,7 @@ impl Order {
         match self {
             Self::Lift => lift_here(input),
             Self::Compile(cpu, code) => compile_here(input, cpu, code),
-            Self::Snapshot => snapshot_here(input),
+            Self::Snapshot(init) => snapshot_here(input, init),
         }
     }
 }

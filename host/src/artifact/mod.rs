@@ -38,6 +38,8 @@ pub struct Bounds {
     pub memory_bytes: u64,
     /// How long it may take.
     pub time: Duration,
+    /// How long its `init` may run for a snapshot, beside that.
+    pub init_time: Duration,
     /// The largest component that is read, in bytes.
     pub component_bytes: u64,
 }
@@ -48,6 +50,7 @@ impl Default for Bounds {
         Self {
             memory_bytes: 2 << 30,
             time: Duration::from_secs(120),
+            init_time: Duration::from_secs(300),
             component_bytes: 128 << 20,
         }
     }

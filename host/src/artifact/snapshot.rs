@@ -31,8 +31,6 @@ use crate::sandbox::State;
 use crate::sandbox::build_time::{BuildTime, MAX_MEMORY_BYTES, Refusal};
 use crate::worlds::{INITIALISED_INTERFACE, Kind, LIFECYCLE_INTERFACE, StartError, World};
 
-/// How long `init` may run.
-pub(super) const INIT_LIMIT: Duration = Duration::from_secs(300);
 /// The section in which a snapshot says where it comes from.
 const SECTION: &str = "orlop:snapshot";
 
@@ -92,7 +90,7 @@ pub enum SnapshotError {
         bytes: u64,
     },
     /// It did not come to an end.
-    #[error("its `init` was still running after {}", humantime::format_duration(*.0))]
+    #[error("its `init` was still running after {}; raise ORLOP_LIMIT_SNAPSHOT_TIME if that is right", humantime::format_duration(*.0))]
     TimedOut(Duration),
     /// The child process ran into one of its limits, or did not come to an end of its own.
     #[serde(skip)]
@@ -108,7 +106,7 @@ pub enum SnapshotError {
 ///
 /// [`SnapshotError`].
 pub fn snapshot(component: &[u8], bounds: &Bounds) -> Result<Vec<u8>, SnapshotError> {
-    let reason = match jail::ask(Order::Snapshot, component, bounds) {
+    let reason = match jail::ask(Order::Snapshot(bounds.init_time), component, bounds) {
         Ok(Ok(snapshot)) => return Ok(snapshot),
         Ok(Err(reason)) => reason,
         Err(error) => return Err(SnapshotError::Ended(error)),
@@ -157,11 +155,12 @@ impl Provenance {
 }
 
 /// As [`snapshot`], in this very process; the reason is the error in JSON.
-pub(super) fn snapshot_here(component: &[u8]) -> Result<Vec<u8>, String> {
-    take(component).map_err(|error| serde_json::to_string(&error).expect("strings and numbers always serialise"))
+pub(super) fn snapshot_here(component: &[u8], init_time: Duration) -> Result<Vec<u8>, String> {
+    take(component, init_time)
+        .map_err(|error| serde_json::to_string(&error).expect("strings and numbers always serialise"))
 }
 
-fn take(component: &[u8]) -> Result<Vec<u8>, SnapshotError> {
+fn take(component: &[u8], init_time: Duration) -> Result<Vec<u8>, SnapshotError> {
     let unreadable = |error: wasmparser::BinaryReaderError| SnapshotError::Unusable(error.to_string());
     if !exports(&own_payloads(component).map_err(unreadable)?, LIFECYCLE_INTERFACE) {
         return Err(SnapshotError::WithoutInit);
@@ -185,8 +184,8 @@ fn take(component: &[u8]) -> Result<Vec<u8>, SnapshotError> {
     let event_loop = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| SnapshotError::Unusable(format!("cannot start an event loop: {error}")))?;
-    let instance = in_time(&engine, INIT_LIMIT, || event_loop.block_on(world.prepare(&mut store)))
-        .ok_or(SnapshotError::TimedOut(INIT_LIMIT))?
+    let instance = in_time(&engine, init_time, || event_loop.block_on(world.prepare(&mut store)))
+        .ok_or(SnapshotError::TimedOut(init_time))?
         .map_err(|error| explain(error, build_time.refused_call()))?;
     if let Some(refusal) = build_time.missed_environment() {
         let refusal = refusal.to_string();

@@ -31,6 +31,7 @@ const NAMES: &[&str] = &[
     "ORLOP_LIMIT_OUTPUT",
     "ORLOP_LIMIT_RANDOM",
     "ORLOP_LIMIT_RESOURCES",
+    "ORLOP_LIMIT_SNAPSHOT_TIME",
     "ORLOP_LIMIT_STACK",
     "ORLOP_LIMIT_TABLES",
     "ORLOP_LIMIT_TABLE_ENTRIES",
@@ -73,11 +74,13 @@ impl<'a> Settings<'a> {
         let Bounds {
             memory_bytes,
             time,
+            init_time,
             component_bytes,
         } = Bounds::default();
         Ok(Bounds {
             memory_bytes: self.size("ORLOP_LIMIT_COMPILE_MEMORY", memory_bytes)?,
             time: self.duration("ORLOP_LIMIT_COMPILE_TIME", time)?,
+            init_time: self.duration("ORLOP_LIMIT_SNAPSHOT_TIME", init_time)?,
             component_bytes: self.size("ORLOP_LIMIT_COMPONENT", component_bytes)?,
         })
     }
@@ -238,6 +241,7 @@ mod tests {
         let Bounds {
             memory_bytes,
             time,
+            init_time,
             component_bytes,
         } = Bounds::default();
         for (name, default) in [
@@ -253,6 +257,7 @@ mod tests {
             assert_eq!(size(name), default, "{name}");
         }
         assert_eq!(duration("ORLOP_LIMIT_COMPILE_TIME"), time);
+        assert_eq!(duration("ORLOP_LIMIT_SNAPSHOT_TIME"), init_time);
         assert_eq!(duration("ORLOP_DEADLINE_MARGIN"), DEFAULT_DEADLINE_MARGIN);
         assert_eq!(duration("ORLOP_INIT_TIMEOUT"), DEFAULT_INIT_TIMEOUT);
     }
