@@ -9,7 +9,11 @@ use rustix::process::{Resource, getrlimit};
 
 /// Which limit is too small, with what raises it, if one of these causes is about a limit.
 pub fn behind<'a>(mut causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> Option<String> {
-    causes.find_map(|cause| explain(cause.downcast_ref()?))
+    causes.find_map(|cause| {
+        // The engine passes some of them on as they come from the system.
+        let bare = cause.downcast_ref::<Errno>().map(|errno| io::Error::from(*errno));
+        explain(bare.as_ref().or(cause.downcast_ref())?)
+    })
 }
 
 /// What to say of an error of the system's.
@@ -29,6 +33,7 @@ pub fn has_descriptors(count: usize) -> io::Result<()> {
 
 fn explain(error: &io::Error) -> Option<String> {
     let limit = |resource| getrlimit(resource).current.unwrap_or(u64::MAX);
+    let address_space = getrlimit(Resource::As).current;
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some(format!(
             "{error}: this process may have {} open at a time, which is too few; raise the limit (`ulimit -n`)",
@@ -38,6 +43,12 @@ fn explain(error: &io::Error) -> Option<String> {
             "{error}: this process may write files of {} bytes, and memory of guests begins as one; raise the limit (`ulimit -f`)",
             limit(Resource::Fsize)
         )),
+        // Without that limit it is the machine that has no more.
+        Errno::NOMEM => address_space.map(|bytes| {
+            format!(
+                "{error}: this process may have {bytes} bytes of address space, and each memory of a guest sets aside more than 4 GiB; raise the limit (`ulimit -v`)"
+            )
+        }),
         _ => None,
     }
 }
