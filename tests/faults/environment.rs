@@ -1,7 +1,7 @@
-//! An execution environment in which something is missing, or short (F32, F33, F35, F36).
+//! An execution environment in which something is missing, or short (F31 to F33, F35, F36).
 
 use orlop_tests::host::Builder;
-use orlop_tests::{Event, FakeRuntimeApi, Host, Served, TaskRoot, bootstrap, guests, tools};
+use orlop_tests::{Event, FakeRuntimeApi, Host, Served, TaskRoot, bootstrap, guests, held, tools};
 
 use crate::{END, tolerant};
 
@@ -71,6 +71,30 @@ fn a_limit_that_is_too_small_to_start_is_an_init_error_with_its_name() {
         let last = log.last().map(String::as_str).unwrap_or_default();
         assert!(last.contains("\tFATAL\t") && last.contains(name), "{limit}: {log:?}");
     }
+}
+
+#[test]
+fn a_guest_that_takes_all_of_its_memory_leaves_the_process_within_that_of_the_function() {
+    // The kernel would end a process that has more, and with it the environment.
+    const MEMORY_MB: u64 = 128;
+    let served = Served::with_env(
+        guests::ALLOCATE,
+        &[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &*MEMORY_MB.to_string())],
+    );
+    let pid = served.host.pid();
+    // As large as events are, too.
+    let padding = " ".repeat(6 << 20);
+    for round in 0..3 {
+        let event = format!(r#"{{"bytes":1000000000,"aborts":true}}{padding}"#);
+        let report = served.failure(&format!("bomb-{round}"), event);
+        assert_eq!(report["errorType"], "Runtime.OutOfMemory", "{report}");
+        assert_eq!(served.answer(&format!("after-{round}"), r#"{"bytes":65536}"#), 65536);
+    }
+    assert_eq!(served.host.pid(), pid);
+    assert!(!served.host.has_exited());
+    // Of this, what is mapped from files could be given back.
+    let most_mib = held::status(pid, "VmHWM").unwrap() >> 10;
+    assert!((64..MEMORY_MB).contains(&most_mib), "{most_mib} MiB");
 }
 
 #[test]

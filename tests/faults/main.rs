@@ -10,6 +10,7 @@ mod events;
 mod network;
 mod phases;
 mod start;
+mod wall_clock;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A process that is stopped and goes on, in every phase of its life; and signals (F28 to F30).
+//! A process that is stopped and goes on, in every phase of its life (F30); and signals (F28, F29).
 
 use std::thread;
 use std::time::{Duration, Instant};
