@@ -31,12 +31,14 @@ RUN --mount=type=cache,target=/var/cache/orlop \
     case "$CARGO" in *auditable*) cargo install --locked --root /usr/local cargo-auditable ;; esac
 
 FROM source AS host
+ARG CARGO
 RUN --mount=type=cache,target=/var/cache/orlop \
     $CARGO bootstrap --locked \
     && install -D "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/bootstrap" /image/var/runtime/bootstrap \
     && install -d -m 1777 /image/tmp
 
 FROM source AS small-host
+ARG CARGO
 # Both programs have one name, and may be built side by side.
 ENV CARGO_TARGET_DIR=/var/cache/orlop/small-target
 RUN --mount=type=cache,target=/var/cache/orlop \
@@ -45,6 +47,7 @@ RUN --mount=type=cache,target=/var/cache/orlop \
     && install -d -m 1777 /image/tmp
 
 FROM source AS tool
+ARG CARGO
 RUN --mount=type=cache,target=/var/cache/orlop \
     $CARGO tool --locked \
     && install "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/orlop" /usr/local/bin/
