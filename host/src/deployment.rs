@@ -15,7 +15,7 @@ use crate::function::{Batching, Enforcement, Function, Isolation};
 use crate::invocation::Invocation;
 use crate::manifest::{EventFacts, ResponseMode, Routes};
 use crate::runtime_api::{Answer, Responder};
-use crate::sandbox::outbound::Outbound;
+use crate::sandbox::outbound::{Outbound, Platform};
 use crate::sandbox::{Factory, Visible, Workspace};
 use crate::telemetry::Log;
 use crate::worlds::{self, Kind, World};
@@ -30,6 +30,7 @@ pub struct Deployment {
     handler: Option<String>,
     /// Where several guests run at a time.
     ticker: Option<Arc<Ticker>>,
+    platform: Arc<Platform>,
     /// The function that the last event was for.
     last: Option<usize>,
 }
@@ -128,6 +129,7 @@ impl Deployment {
                 .as_deref()
                 .map(|handler| artifact::without_extension(handler).to_owned()),
             ticker,
+            platform: Arc::clone(&config.platform),
             last: None,
         })
     }
@@ -152,6 +154,7 @@ impl Deployment {
             routes: self.routes.clone(),
             handler: self.handler.clone(),
             ticker: self.ticker.clone(),
+            platform: Arc::clone(&self.platform),
             last: None,
         }
     }
@@ -228,6 +231,7 @@ impl Deployment {
         for ready in self.functions.iter_mut().filter_map(|entry| entry.ready.as_mut().ok()) {
             ready.function.before_snapshot().await?;
         }
+        self.platform.forget_credentials().await;
         Ok(())
     }
 

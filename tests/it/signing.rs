@@ -1,8 +1,12 @@
 //! Requests to AWS that the host signs, for guests that see no credentials.
 
 use orlop_tests::caller::{BOTH, Caller, task_root};
-use orlop_tests::http_server::Received;
-use orlop_tests::{FakeRuntimeApi, HttpServer, Moto, Served, guests};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use orlop_tests::http_server::{Received, hang, respond};
+use orlop_tests::{FakeRuntimeApi, HttpServer, Moto, Reply, Served, guests};
 use serde_json::json;
 
 /// Credentials that nobody checks.
@@ -17,18 +21,19 @@ const CREDENTIALS: [(&str, &str); 3] = [
 fn a_guest_sees_credentials_only_where_a_grant_names_the_variable() {
     let seen = |grants: &str| {
         let task_root = task_root(guests::ENVIRONMENT, grants);
-        let served = Served::in_task_root(FakeRuntimeApi::start(), task_root, "environment", &CREDENTIALS);
+        let given = [&CREDENTIALS[..], &place_of_credentials("http://127.0.0.1:9001/")].concat();
+        let served = Served::in_task_root(FakeRuntimeApi::start(), task_root, "environment", &given);
         let variables = served.answer("a", "{}");
-        let names = variables.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let is_one = |name: &&str| names.iter().any(|known| known == name);
-        CREDENTIALS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(is_one)
-            .collect::<Vec<_>>()
+        let names = given.iter().map(|(name, _)| (*name).to_owned());
+        names
+            .filter(|name| variables.get(name).is_some())
+            .collect::<BTreeSet<_>>()
     };
-    assert_eq!(seen("aws = [{ service = \"s3\" }]"), [] as [&str; 0]);
-    assert_eq!(seen("environment = [\"AWS_ACCESS_KEY_ID\"]"), ["AWS_ACCESS_KEY_ID"]);
+    assert!(seen("aws = [{ service = \"s3\" }]").is_empty());
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_CONTAINER_AUTHORIZATION_TOKEN"] {
+        let granted = seen(&format!("environment = [{name:?}]"));
+        assert_eq!(granted, BTreeSet::from([name.to_owned()]));
+    }
 }
 
 /// A grant for a bucket at that endpoint.
@@ -179,4 +184,171 @@ fn a_signature_without_credentials_is_an_error_of_configuration() {
     assert_eq!(caller.refusal(&(server.origin() + "/site/key")), "ConfigurationError");
     assert!(caller.refusals("AWS_ACCESS_KEY_ID").len() == 1);
     assert!(server.requests().is_empty());
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The variables that Lambda sets in place of the keys where a function has a snapshot.
+fn place_of_credentials(uri: &str) -> [(&str, &str); 2] {
+    [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "kept-authorization"),
+    ]
+}
+
+/// Gives out one key after the other, `key-1` first, good for so long. After `last`, it gives none.
+fn keys(good_for: Duration, last: usize) -> HttpServer {
+    let given = AtomicUsize::new(0);
+    HttpServer::start(move |request, stream| {
+        let number = 1 + given.fetch_add(1, Ordering::SeqCst);
+        if number > last || request.header("authorization") != Some("kept-authorization") {
+            return respond(stream, 403, &[], b"{\"message\":\"kept\"}");
+        }
+        let keys = json!({
+            "Type": "AWS-HMAC",
+            "AccessKeyId": format!("key-{number}"),
+            "SecretAccessKey": "kept-secret",
+            "Token": format!("token-{number}"),
+            "Expiration": humantime::format_rfc3339_millis(SystemTime::now() + good_for).to_string(),
+        });
+        respond(stream, 200, &[], keys.to_string().as_bytes())
+    })
+}
+
+/// The key and the token that a request was signed with.
+fn signed_with(request: &Received) -> (String, String) {
+    let authorization = header(request, "authorization");
+    let (_, rest) = authorization.split_once("Credential=").unwrap();
+    let key = rest.split('/').next().unwrap().to_owned();
+    (key, header(request, "x-amz-security-token").to_owned())
+}
+
+#[test]
+fn credentials_are_asked_for_where_lambda_keeps_them_and_kept_until_five_minutes_before_they_expire() {
+    for guest in BOTH {
+        for (good_for, expected) in [(HOUR, [1, 1, 1]), (6 * MINUTE, [1, 1, 1]), (4 * MINUTE, [1, 2, 3])] {
+            let (server, place) = (HttpServer::echo(), keys(good_for, 3));
+            let uri = place.origin() + "/2021-04-23/credentials?a=b";
+            let grants = s3(&server.origin(), "site", "");
+            let caller = Caller::with(FakeRuntimeApi::start(), guest, &grants, &place_of_credentials(&uri));
+            assert!(place.requests().is_empty(), "nobody has needed them");
+            for _ in expected {
+                assert_eq!(caller.get(&(server.origin() + "/site/key"))["status"], 201);
+            }
+            let used: Vec<_> = server.requests().iter().map(signed_with).collect();
+            let expected = expected.map(|number| (format!("key-{number}"), format!("token-{number}")));
+            assert_eq!(used, expected, "{good_for:?}");
+            let asked = place.requests();
+            assert_eq!(
+                (&*asked[0].method, &*asked[0].target),
+                ("GET", "/2021-04-23/credentials?a=b")
+            );
+            assert_eq!(
+                header(&asked[0], "host"),
+                place.origin().strip_prefix("http://").unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_guest_does_not_reach_the_place_where_lambda_keeps_credentials_whatever_it_is_granted() {
+    let place = keys(HOUR, 1);
+    let grants = format!("outbound = [\"{}\"]", place.origin());
+    let url = place.origin() + "/2021-04-23/credentials";
+    let caller = Caller::with(
+        FakeRuntimeApi::start(),
+        guests::FETCH,
+        &grants,
+        &place_of_credentials(&url),
+    );
+    assert_eq!(caller.refusal(&url), "DestinationIpProhibited");
+    assert!(place.requests().is_empty());
+}
+
+#[test]
+fn credentials_that_are_still_good_are_used_when_there_are_no_others_to_be_had() {
+    let (server, place) = (HttpServer::echo(), keys(4 * MINUTE, 1));
+    let uri = place.origin();
+    let grants = s3(&server.origin(), "site", "");
+    let caller = Caller::with(
+        FakeRuntimeApi::start(),
+        guests::FETCH,
+        &grants,
+        &place_of_credentials(&uri),
+    );
+    for _ in 0..2 {
+        assert_eq!(caller.get(&(server.origin() + "/site/key"))["status"], 201);
+    }
+    assert_eq!(place.requests().len(), 2);
+    let used: BTreeSet<_> = server.requests().iter().map(signed_with).collect();
+    assert_eq!(used, BTreeSet::from([("key-1".to_owned(), "token-1".to_owned())]));
+}
+
+#[test]
+fn a_place_that_gives_no_credentials_is_an_error_that_says_so_and_nothing_secret() {
+    let server = HttpServer::echo();
+    let grants = s3(&server.origin(), "site", "");
+    let answering = |status: u16, body: &'static str| {
+        let place = HttpServer::start(move |_, stream| respond(stream, status, &[], body.as_bytes()));
+        place.origin()
+    };
+    let expired = keys(Duration::ZERO, 0).origin();
+    let silent = HttpServer::start(|_, stream| hang(stream)).origin();
+    for (uri, reason) in [
+        (expired, "status 403"),
+        (answering(500, "{}"), "status 500"),
+        (answering(200, "kept"), "no credentials"),
+        (answering(200, "{\"AccessKeyId\":\"kept\"}"), "no credentials"),
+        (
+            answering(200, "{\"AccessKeyId\":\"kept\",\"SecretAccessKey\":\"kept\\n\"}"),
+            "no credentials",
+        ),
+        (
+            answering(
+                200,
+                "{\"AccessKeyId\":\"kept\",\"SecretAccessKey\":\"kept\",\"Expiration\":\"soon\"}",
+            ),
+            "no moment in time",
+        ),
+        ("http://127.0.0.1:1/".to_owned(), "refused the connection"),
+        (silent, "within 5 s"),
+        // Nobody is asked there.
+        (
+            "http://10.0.0.1/credentials".to_owned(),
+            "nor AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        ),
+    ] {
+        let variables = place_of_credentials(&uri);
+        let caller = Caller::with(FakeRuntimeApi::start(), guests::FETCH, &grants, &variables);
+        let refusal = caller.refusal(&(server.origin() + "/site/key"));
+        assert_eq!(refusal, "ConfigurationError", "{uri}");
+        let lines = caller.refusals(reason);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            !caller.host().log().iter().any(|line| line.contains("kept")),
+            "{lines:?}"
+        );
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn no_copy_of_a_snapshot_signs_with_credentials_of_before() {
+    let (server, place) = (HttpServer::echo(), keys(HOUR, 2));
+    let (guest, uri, url) = (guests::FETCH_IN_INIT, place.origin(), server.origin() + "/site/key");
+    let variables = [
+        &place_of_credentials(&uri)[..],
+        &[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start"), ("URL", &url)],
+    ]
+    .concat();
+    let lambda = FakeRuntimeApi::builder().snap_start().start();
+    let task_root = task_root(guest, &s3(&server.origin(), "site", ""));
+    let served = Served::in_task_root(lambda, task_root, guest.name(), &variables);
+    served.lambda.wait_for_snapshot();
+    served.lambda.restore(Reply::status(200));
+    served.answer("a", "{}");
+    let used: Vec<_> = server.requests().iter().map(|request| signed_with(request).0).collect();
+    assert_eq!(used, ["key-1", "key-2"]);
 }

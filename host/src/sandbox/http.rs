@@ -108,7 +108,7 @@ fn code(error: outbound::Error) -> Error {
         E::RequestBodyTooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
         E::LengthRequired => Error::HttpRequestLengthRequired,
         E::Unsignable(_) | E::Protocol(_) => Error::HttpProtocolError,
-        E::NoCredentials { .. } => Error::ConfigurationError,
+        E::NoCredentials { .. } | E::CredentialsWithheld { .. } => Error::ConfigurationError,
         E::ReadTimeout => Error::ConnectionReadTimeout,
         E::DeadlineExceeded => Error::HttpResponseTimeout,
         E::ResponseIncomplete => Error::HttpResponseIncomplete,

@@ -21,6 +21,13 @@ impl Platform {
         Self
     }
 
+    /// There are none.
+    #[expect(
+        clippy::unused_async,
+        reason = "where requests may leave, somebody may be asking for credentials"
+    )]
+    pub async fn forget_credentials(&self) {}
+
     /// Trusts nobody, because nobody is asked.
     ///
     /// # Errors

@@ -16,9 +16,15 @@ impl Credentials {
     /// `variable` gives a variable's value; an empty one counts as unset.
     pub fn from_environment<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
-        let access_key_id = variable("AWS_ACCESS_KEY_ID")?;
-        let secret_access_key = variable("AWS_SECRET_ACCESS_KEY")?;
-        let session_token = variable("AWS_SESSION_TOKEN");
+        Self::new(
+            variable("AWS_ACCESS_KEY_ID")?,
+            variable("AWS_SECRET_ACCESS_KEY")?,
+            variable("AWS_SESSION_TOKEN"),
+        )
+    }
+
+    /// `None` if one of the three holds anything but printable ASCII without spaces.
+    pub(super) fn new(access_key_id: &str, secret_access_key: &str, session_token: Option<&str>) -> Option<Self> {
         let is_clean = |value: &str| value.bytes().all(|byte| byte.is_ascii_graphic());
         if ![Some(access_key_id), Some(secret_access_key), session_token]
             .into_iter()
@@ -32,7 +38,7 @@ impl Credentials {
             secret_access_key,
             session_token.map(str::to_owned),
             None,
-            "environment",
+            "platform",
         )))
     }
 

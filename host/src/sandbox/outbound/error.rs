@@ -105,11 +105,22 @@ pub enum Error {
     Unsignable(String),
     /// A grant asks for a signature, and the function has no credentials. `configuration-error`.
     #[error(
-        "the request to {target} is to be signed, and the function's environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        "the request to {target} is to be signed, and the function's environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor AWS_CONTAINER_CREDENTIALS_FULL_URI"
     )]
     NoCredentials {
         /// `scheme://host:port`.
         target: String,
+    },
+    /// A grant asks for a signature, and where the platform keeps the function's credentials there are none.
+    /// `configuration-error`.
+    #[error(
+        "the request to {target} is to be signed, and the place in AWS_CONTAINER_CREDENTIALS_FULL_URI gives no credentials: {reason}"
+    )]
+    CredentialsWithheld {
+        /// `scheme://host:port`.
+        target: String,
+        /// Why not.
+        reason: String,
     },
     /// Nothing arrived for as long as the guest was prepared to wait. `connection-read-timeout`.
     #[error("the peer sent nothing in time")]

@@ -4,7 +4,8 @@
 //! [`Outbound::send`] decides in this order: the URI names a target ([`address`]); a grant covers it ([`allow`],
 //! [`aws`]); its name is resolved ([`resolver`]) and every address is open to guests; the connection goes to one of
 //! those addresses ([`connect`]); the request is sent and the response read within the event's deadline ([`exchange`]).
-//! A request that is signed is so with credentials that the guest never sees ([`sign`]).
+//! A request that is signed is so with credentials that the guest never sees ([`sign`]); the platform may have them ready
+//! ([`credentials`]) or hand them out ([`container`]).
 //!
 //! A name on the list may lead to any public or private address: VPC endpoints and databases have private ones.
 //! Loopback and link-local addresses are open only to a grant that names the very address. The Runtime API, the
@@ -17,6 +18,7 @@ mod address;
 mod allow;
 mod aws;
 mod connect;
+mod container;
 mod credentials;
 mod error;
 mod exchange;
@@ -46,6 +48,7 @@ use self::allow::{AllowList, Permit};
 use self::aws::{Facts, Rule};
 use self::connect::Connector;
 use self::exchange::{OutgoingBody, exchange, in_time};
+use self::platform::Source;
 use self::resolver::Resolver;
 use crate::manifest::Grants;
 
@@ -156,16 +159,28 @@ impl Outbound {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(credentials) = &self.platform.credentials else {
-            let error = Error::NoCredentials {
-                target: target.to_string(),
-            };
-            self.allow.log(target, &error);
-            return Err(error);
+        let credentials = match self.credentials(target).await {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                self.allow.log(target, &error);
+                return Err(error);
+            }
         };
         let (payload, body) = sign::prepare_body(rule, &mut parts.headers, body).await?;
-        sign::sign_request(parts, rule, credentials, &payload, SystemTime::now())?;
+        sign::sign_request(parts, rule, &credentials, &payload, SystemTime::now())?;
         Ok(body)
+    }
+
+    async fn credentials(&self, target: &Target) -> Result<Credentials, Error> {
+        let target = target.to_string();
+        match &self.platform.credentials {
+            None => Err(Error::NoCredentials { target }),
+            Some(Source::Variables(credentials)) => Ok(credentials.clone()),
+            Some(Source::Container(container)) => {
+                let credentials = container.credentials(&self.connector).await;
+                credentials.map_err(|reason| Error::CredentialsWithheld { target, reason })
+            }
+        }
     }
 }
 

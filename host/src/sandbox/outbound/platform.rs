@@ -8,23 +8,44 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use super::address::{AddressKind, Host, read_authority};
+use super::container::{self, Container};
 use super::credentials::Credentials;
 
 /// Variables that hold addresses of the platform's own services, as `host:port` or as a URL (runtime contract §1.7,
 /// §5).
-const ENDPOINT_VARIABLES: [&str; 3] = [
-    "AWS_LAMBDA_RUNTIME_API",
-    "AWS_LAMBDA_METADATA_API",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-];
+const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_METADATA_API", container::URI];
 
 /// The environment of all functions of a process: addresses that are closed to guests, and what signing needs.
 #[derive(Default)]
 pub struct Platform {
     endpoints: Vec<(Host, u16)>,
     pub(super) region: Option<String>,
-    pub(super) credentials: Option<Credentials>,
+    pub(super) credentials: Option<Source>,
     pub(super) additional_roots: Vec<CertificateDer<'static>>,
+}
+
+/// Where the function's credentials are.
+pub(super) enum Source {
+    /// In the environment.
+    Variables(Credentials),
+    /// Where the environment says.
+    Container(Container),
+}
+
+impl Source {
+    /// That of an environment. Credentials that are there already come first, as with AWS's own tools.
+    fn from_environment<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        if let Some(credentials) = Credentials::from_environment(&variable) {
+            return Some(Self::Variables(credentials));
+        }
+        match Container::from_environment(variable) {
+            Ok(container) => container.map(Self::Container),
+            Err(reason) => {
+                warn!("{} is not asked for credentials: {reason}", container::URI);
+                None
+            }
+        }
+    }
 }
 
 impl Platform {
@@ -46,8 +67,16 @@ impl Platform {
             region: variable("AWS_REGION")
                 .or_else(|| variable("AWS_DEFAULT_REGION"))
                 .map(str::to_owned),
-            credentials: Credentials::from_environment(variable),
+            credentials: Source::from_environment(variable),
             additional_roots: Vec::new(),
+        }
+    }
+
+    /// Forgets credentials that can be asked for again, before a snapshot of the process is taken: a copy of it may come to
+    /// life when they have expired.
+    pub async fn forget_credentials(&self) {
+        if let Some(Source::Container(container)) = &self.credentials {
+            container.forget().await;
         }
     }
 
@@ -87,7 +116,7 @@ impl fmt::Debug for Platform {
             .debug_struct("Platform")
             .field("endpoints", &self.endpoints)
             .field("region", &self.region)
-            .field("credentials", &self.credentials)
+            .field("credentials", &self.credentials.is_some())
             .finish_non_exhaustive()
     }
 }
