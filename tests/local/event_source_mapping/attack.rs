@@ -74,6 +74,7 @@ impl Attack {
             is_fifo: self.is_fifo,
             visibility: VISIBILITY,
             max_receives: MAX_RECEIVES,
+            clock_ahead: Duration::ZERO,
             faults: Faults::some(),
             seed: self.seed,
         });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use orlop_local::journal::What;
 use orlop_tests::queue_server::{self, QueueServer};
+use orlop_tests::strict_queue::{self, Faults, StrictQueue};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::desk::{Desk, Way, counts, queue};
@@ -78,6 +79,25 @@ fn a_queue_that_is_deleted_and_made_again_goes_on() {
     queue(&server.url(), "orders", 60, 2, "many(queue, ['order 2'])");
     desk.until("it is deleted", &mapping, || mapping.status().deleted == 2);
     assert_eq!(desk.bodies("done"), ["order 1", "order 2"]);
+}
+
+#[test]
+fn a_clock_that_is_ten_minutes_wrong_is_no_obstacle() {
+    let queue = StrictQueue::start(strict_queue::Settings {
+        is_fifo: false,
+        visibility: Duration::from_secs(60),
+        max_receives: 2,
+        clock_ahead: Duration::from_secs(600),
+        faults: Faults::default(),
+        seed: 1,
+    });
+    let desk = Desk::new(|_| ());
+    queue.send((0..20).map(|number| (String::new(), format!("order {number}"))));
+    let mapping = desk.start(&queue.url(), |_| ());
+    desk.until("all are deleted", &mapping, || mapping.status().deleted == 20);
+    assert_eq!((queue.left(), desk.bodies("begin").len()), (0, 20));
+    assert!(desk.notices().is_empty(), "{:?}", desk.notices());
+    desk.stop(mapping);
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod service;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub visibility: Duration,
     /// How many receives in vain make a message dead.
     pub max_receives: u32,
+    /// How far its clock is ahead of everybody else's. Like AWS it refuses what was signed at another time than now.
+    pub clock_ahead: Duration,
     /// What goes wrong.
     pub faults: Faults,
     /// What the faults are thrown with. The order of requests is not the same twice, so neither are the faults.
@@ -175,6 +177,11 @@ impl StrictQueue {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time by its clock.
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + self.settings.clock_ahead
     }
 
     fn name(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,6 +12,7 @@ use futures_util::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -28,6 +29,9 @@ const LATENESS: Duration = Duration::from_millis(300);
 /// How long a request waits at most before it looks again, whatever it waits for.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How far the time of a signature may be from the queue's.
+const SIGNATURE_AGE: Duration = Duration::from_secs(300);
+
 type Body = BoxBody<Bytes, io::Error>;
 
 /// Serves the queue for ever.
@@ -43,7 +47,13 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let answering = Arc::clone(&shared);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&answering);
-        async move { answer(&shared, request).await }
+        async move {
+            let mut response = answer(&shared, request).await?;
+            let date = httpdate::fmt_http_date(shared.now());
+            let date = HeaderValue::try_from(date).expect("dates are plain text");
+            response.headers_mut().insert(DATE, date);
+            Ok::<_, io::Error>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let cut = async {
@@ -69,6 +79,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> io::Result<Respo
         .and_then(|target| target.strip_prefix("AmazonSQS."))
         .unwrap_or_default()
         .to_owned();
+    if !is_signed_about(shared.now(), request.headers()) {
+        return Ok(refused(StatusCode::FORBIDDEN, "RequestTimeTooSkewed"));
+    }
     let body = request
         .into_body()
         .collect()
@@ -103,6 +116,24 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> io::Result<Respo
         }
         Fate::Served | Fate::Refused | Fate::Throttled => Ok(whole(StatusCode::OK, answer)),
     }
+}
+
+/// Whether the signature was made within five minutes of that time.
+fn is_signed_about(now: SystemTime, headers: &HeaderMap) -> bool {
+    let date = headers.get("x-amz-date").and_then(|date| date.to_str().ok());
+    // 20261128T081249Z is 2026-11-28T08:12:49Z in short.
+    let signed = date
+        .filter(|date| date.len() == 16 && date.is_ascii())
+        .and_then(|date| {
+            let (day, time) = (&date[..8], &date[9..15]);
+            let (year, month, day) = (&day[..4], &day[4..6], &day[6..]);
+            let (hour, minute, second) = (&time[..2], &time[2..4], &time[4..]);
+            humantime::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z")).ok()
+        });
+    signed.is_some_and(|signed| {
+        let apart = now.duration_since(signed).unwrap_or_else(|error| error.duration());
+        apart < SIGNATURE_AGE
+    })
 }
 
 fn attributes(shared: &Shared) -> Value {
@@ -250,7 +281,7 @@ fn refused(status: StatusCode, code: &str) -> Response<Body> {
 fn response(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    let json = hyper::header::HeaderValue::from_static("application/x-amz-json-1.0");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
+    let json = HeaderValue::from_static("application/x-amz-json-1.0");
+    response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
