@@ -141,6 +141,55 @@ fn system_calls_that_a_sandbox_forbids_are_done_without() {
 }
 
 #[test]
+fn a_thread_that_cannot_be_had_ends_the_process_with_what_it_was_for() {
+    tools::require(&["strace"], "nothing else can refuse a single thread");
+    let lambda = tolerant();
+    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
+    let host = Host::binary("/usr/bin/strace".as_ref())
+        .runtime_api(&lambda.address())
+        .task_root(&task_root)
+        .env("PATH", "/usr/bin:/bin")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3"])
+        .args(["-e", "inject=clone,clone3:error=EAGAIN"])
+        .arg(bootstrap())
+        .start();
+    assert_eq!(host.wait_for_exit(END).code(), Some(1), "{:?}", host.log());
+    let log = host.log();
+    let last = log.last().map(String::as_str).unwrap_or_default();
+    assert!(last.contains("\tFATAL\tstarting the worker thread: "), "{log:?}");
+}
+
+#[test]
+fn a_full_tmp_is_told_to_guests_that_write_and_is_nothing_to_others() {
+    let lambda = FakeRuntimeApi::start();
+    // Elsewhere than below `/tmp`, which is hidden.
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let task_root = TaskRoot::new().with_compiled(guests::FILES);
+    for (from, name) in [
+        (task_root.path().join("files.cwasm"), "files.cwasm"),
+        (bootstrap().to_owned(), "bootstrap"),
+    ] {
+        std::fs::copy(from, elsewhere.path().join(name)).unwrap();
+    }
+    let host = Host::binary("/usr/bin/unshare".as_ref())
+        .runtime_api(&lambda.address())
+        .task_root(elsewhere.path())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=16k none /tmp && exec \"$LAMBDA_TASK_ROOT/bootstrap\" files")
+        .start();
+    let served = Served::of(lambda, host, task_root);
+    let large = "x".repeat(100_000);
+    for round in 0..3 {
+        let operations = format!(r#"[{{"verb":"write","path":"/tmp/a","data":"{large}"}}]"#);
+        let results = served.answer(&format!("large-{round}"), operations);
+        assert!(results[0].get("error").is_some(), "{results}");
+        let operations = r#"[{"verb":"write","path":"/tmp/a","data":"x"},{"verb":"read","path":"/tmp/a"}]"#;
+        assert_eq!(served.answer(&format!("small-{round}"), operations)[1], "x");
+    }
+}
+
+#[test]
 fn an_overrun_without_proc_is_followed_by_a_new_beginning_all_the_same() {
     let task_root = TaskRoot::new()
         .with_compiled(guests::SPIN)

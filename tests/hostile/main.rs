@@ -4,6 +4,9 @@
 //! order, with innocent events in between; [`init`] has what is to fail before the first event; [`leaks`] looks for what one
 //! event leaves to the next.
 //!
+//! Some are elsewhere: G32 in the case of G31, G33 and G34 in `it::grants`, G54 in `it::compiling`, G55 in `it::artifacts`, and
+//! G62 among the languages of `compatibility`. For G48 there is nothing to call back into.
+//!
 //! The whole run, in place of the short one of `cargo test`:
 //!
 //! ```text
