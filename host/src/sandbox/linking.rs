@@ -30,14 +30,13 @@ pub(super) const WASI_0_2_VERSION: &str = "0.2.12";
 /// import them into guests that never use them, and refuse when called unless they are granted.
 pub(super) fn linker(engine: &Engine, component: &Component, features: Features) -> Result<Linker<State>> {
     let component_type = component.component_type();
-    let imports: HashSet<&str> = component_type
-        .imports(engine)
-        .map(|(name, _)| without_patch_version(name))
-        .collect();
+    let mut imports = HashSet::new();
     let mut linker = Linker::new(engine);
     for (name, import) in component_type.imports(engine) {
-        let interface = without_patch_version(name).strip_suffix("@0.2");
-        if let (Some(interface), ComponentItem::ComponentInstance(imported)) = (interface, import.ty)
+        let interface = without_patch_version(name);
+        imports.insert(interface);
+        if let (Some(interface), ComponentItem::ComponentInstance(imported)) =
+            (interface.strip_suffix("@0.2"), import.ty)
             && interface.starts_with("wasi:sockets/")
         {
             let interface = format!("{interface}@{WASI_0_2_VERSION}");

@@ -1,9 +1,9 @@
 //! One store with its WASI context and its limits: everything that one guest instance can see and use.
 //!
 //! Only this module makes stores, so a limit that is set here is set everywhere. What the guest may see is in [`wasi`], what
-//! of it a component is linked with in [`linking`] and [`sockets`], what it may use in [`limits`], what it prints in [`output`], what a program
-//! reads and answers in [`stdio`], its `/tmp` in [`tmp`], [`files`] and [`usage`], what may leave over HTTP in [`outbound`], and
-//! what a component may see while it is built in `build_time`.
+//! of it a component is linked with in [`linking`] and [`sockets`], what it may use in [`limits`], what it prints in [`output`], what
+//! a program reads and answers in [`stdio`], its `/tmp` in [`tmp`], [`files`] and [`usage`], what may leave over HTTP in
+//! [`outbound`], and what a component may see while it is built in `build_time`.
 
 #[cfg(feature = "compiler")]
 pub mod build_time;

@@ -1,7 +1,7 @@
 //! `wasi:sockets@0.2` where there is no network: toolchains import it into guests that never use it. Whoever asks for a socket or for
 //! a name's address is refused as by wasmtime's own implementation, which is not linked for the sake of the program's size.
 
-use wasmtime::component::types::{ComponentInstance, ComponentItem, Type};
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 use wasmtime::component::{Linker, Resource, ResourceAny, ResourceType, Val};
 use wasmtime::{Engine, Error, Result, StoreContextMut};
 
@@ -33,17 +33,16 @@ pub(super) fn add_to_linker(
     let mut instance = linker.instance(interface)?;
     for (name, member) in imported.exports(engine) {
         match member.ty {
-            ComponentItem::ComponentFunc(_) => {
-                instance.func_new_async(name, |mut store, function, arguments, results| {
+            ComponentItem::ComponentFunc(function) => {
+                let answer = Answer::of(&function);
+                instance.func_new_async(name, move |mut store, _, arguments, results| {
                     Box::new(async move {
                         for argument in arguments {
                             if let Val::Resource(lent) = argument {
                                 lent.resource_drop_async(&mut store).await?;
                             }
                         }
-                        if let (Some(result), Some(wanted)) = (results.first_mut(), function.results().next()) {
-                            *result = answer(store, &wanted)?;
-                        }
+                        results.fill(answer.value(store)?);
                         Ok(())
                     })
                 })?;
@@ -65,17 +64,42 @@ pub(super) fn add_to_linker(
     Ok(())
 }
 
-/// What a function answers that returns that.
-fn answer(store: StoreContextMut<'_, State>, wanted: &Type) -> Result<Val> {
-    if let Type::Result(_) = wanted {
-        let code = Val::Enum("access-denied".to_owned());
-        Ok(Val::Result(Err(Some(Box::new(code)))))
-    } else if let Type::Own(_) = wanted {
-        ResourceAny::try_from_resource(Resource::<Network>::new_own(0), store).map(Val::Resource)
-    } else if let Type::Option(_) = wanted {
-        // The code of an error that no socket has made.
-        Ok(Val::Option(None))
-    } else {
-        Err(Error::msg("a function of a socket was called, and there is none"))
+/// What a function answers, which shows in what it returns.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// The network.
+    Network,
+    /// An error, where a socket or an address was asked for.
+    Denied,
+    /// Nothing, where the code of an error was asked for: no socket has made it.
+    Nothing,
+    /// The function is of a socket.
+    Never,
+}
+
+impl Answer {
+    fn of(function: &ComponentFunc) -> Self {
+        let result = function.results().next();
+        if let Some(Type::Own(_)) = result {
+            Self::Network
+        } else if let Some(Type::Result(_)) = result {
+            Self::Denied
+        } else if let Some(Type::Option(_)) = result {
+            Self::Nothing
+        } else {
+            Self::Never
+        }
+    }
+
+    fn value(self, store: StoreContextMut<'_, State>) -> Result<Val> {
+        match self {
+            Self::Network => ResourceAny::try_from_resource(Resource::<Network>::new_own(0), store).map(Val::Resource),
+            Self::Denied => {
+                let code = Val::Enum("access-denied".to_owned());
+                Ok(Val::Result(Err(Some(Box::new(code)))))
+            }
+            Self::Nothing => Ok(Val::Option(None)),
+            Self::Never => Err(Error::msg("a function of a socket was called, and there is none")),
+        }
     }
 }
