@@ -106,12 +106,7 @@ fn the_small_image_refuses_a_component_that_needs_more_than_it_has_and_names_ano
     }
     let lines = "COPY logic.wasm /var/task/logic.cwasm";
     let image = small().extended(lines, &compile(guests::FILES_03));
-    let lambda = FakeRuntimeApi::start();
-    let container = image.start(&lambda);
-    let fatal = fatal_line(&container);
-    assert!(fatal.contains("asynchronous component model"), "{fatal}");
-    assert!(fatal.contains("`orlop-lean`"), "{fatal}");
-    assert_eq!(container.wait_for_exit(END).code(), Some(1));
+    assert_is_refused(&image, "asynchronous component model");
 }
 
 #[test]
@@ -119,13 +114,7 @@ fn the_small_image_refuses_a_function_that_is_granted_requests_and_names_another
     if image::is_skipped() {
         return;
     }
-    let image = full().example("site", &small());
-    let lambda = FakeRuntimeApi::start();
-    let container = image.start(&lambda);
-    let fatal = fatal_line(&container);
-    assert!(fatal.contains("is granted requests"), "{fatal}");
-    assert!(fatal.contains("`orlop-lean`"), "{fatal}");
-    assert_eq!(container.wait_for_exit(END).code(), Some(1));
+    assert_is_refused(&full().example("site", &small()), "is granted requests");
 }
 
 #[test]
@@ -251,6 +240,15 @@ fn ready_line(container: &Process) -> String {
 /// The line with which the runtime says why it ends.
 fn fatal_line(container: &Process) -> String {
     container.wait_for_log(|line| line.contains("\tFATAL\t"))
+}
+
+#[track_caller]
+fn assert_is_refused(image: &Image, reason: &str) {
+    let lambda = FakeRuntimeApi::start();
+    let container = image.start(&lambda);
+    let fatal = fatal_line(&container);
+    assert!(fatal.contains(reason) && fatal.contains("`orlop-lean`"), "{fatal}");
+    assert_eq!(container.wait_for_exit(END).code(), Some(1));
 }
 
 /// How often the log warns of a compilation at Init.
