@@ -124,10 +124,11 @@ impl Programs {
             }
         }
         let copied = guest(COPIED_GUEST)?;
-        let sizes = fleet::SIZES
-            .into_iter()
-            .filter(|_| is_wanted(COMPONENTS, &arguments.only));
-        let fleets = sizes.map(|size| Fleet::make(size, copied, &work, compile));
+        let sizes = match is_wanted(COMPONENTS, &arguments.only) {
+            true => &fleet::SIZES[..],
+            false => &[],
+        };
+        let fleets = sizes.iter().map(|&size| Fleet::make(size, copied, &work, compile));
         Ok(Self {
             bootstrap,
             small,
