@@ -228,6 +228,26 @@ fn instances_and_tables_are_limited_at_load_with_the_setting_that_would_help() {
 }
 
 #[test]
+fn one_core_module_may_have_all_the_tables_that_there_may_be() {
+    let tables = |count: usize| handwritten::handler(&"(table 1 funcref)".repeat(count), "(call $answer)");
+    for (count, variables, is_within) in [
+        (15, &[][..], true),
+        (16, &[], true),
+        (17, &[], false),
+        (17, &[("ORLOP_LIMIT_TABLES", "17")], true),
+    ] {
+        let served = served(&tables(count), variables);
+        if is_within {
+            served.answer("a", "1");
+        } else {
+            let report = served.lambda.wait_for_init_error().json();
+            assert!(text(&report, "errorMessage").contains("ORLOP_LIMIT_TABLES"), "{report}");
+            served.host.wait_for_exit(crate::END);
+        }
+    }
+}
+
+#[test]
 fn memories_are_limited_at_load() {
     let component = |count: usize| {
         let modules: String = (0..count)

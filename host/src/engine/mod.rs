@@ -190,6 +190,7 @@ fn pool(limits: &Limits, slots: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(count(limits.instances))
         .max_memories_per_component(count(limits.memories))
         .max_tables_per_component(count(limits.tables))
+        .max_tables_per_module(count(limits.tables))
         .total_core_instances(total(limits.instances))
         .total_memories(total(limits.memories).min(affordable.max(slots)))
         .total_tables(total(limits.tables))
@@ -213,6 +214,7 @@ pub fn limit_behind(error: &wasmtime::Error) -> Option<String> {
         ("core instances, which exceeds", "ORLOP_LIMIT_INSTANCES"),
         ("memories, which exceeds", "ORLOP_LIMIT_MEMORIES"),
         ("tables, which exceeds", "ORLOP_LIMIT_TABLES"),
+        ("defined tables count of", "ORLOP_LIMIT_TABLES"),
         ("has a minimum element size of", "ORLOP_LIMIT_TABLE_ENTRIES"),
     ]
     .iter()
