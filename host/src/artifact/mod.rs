@@ -20,6 +20,7 @@ pub use load::{Exposure, LoadError, Loaded, Origin, Verification, exposure, load
 
 use crate::engine::Execution;
 use crate::error::InitError;
+use crate::shortage;
 
 /// The file name extension of a precompiled component.
 pub const ARTIFACT_EXTENSION: &str = "cwasm";
@@ -100,7 +101,7 @@ pub fn artifact_name(component: &str, code: Execution) -> String {
 /// is more than one choice.
 pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitError> {
     let Some(handler) = handler else {
-        let names = names_in(task_root);
+        let names = names_in(task_root)?;
         return match names.as_slice() {
             [name] => Ok(located(task_root, name)),
             [] => Err(InitError::ComponentNotFound {
@@ -127,7 +128,7 @@ pub fn find(task_root: &Path, handler: Option<&str>) -> Result<Located, InitErro
         return Err(InitError::ComponentNotFound {
             handler: handler.to_owned(),
             task_root: task_root.to_owned(),
-            found: found(task_root, &names_in(task_root)),
+            found: found(task_root, &names_in(task_root)?),
         });
     }
     Ok(located)
@@ -153,10 +154,17 @@ fn located(task_root: &Path, name: &str) -> Located {
     }
 }
 
-/// The names of all handlers in a folder, sorted.
-fn names_in(task_root: &Path) -> Vec<String> {
-    let Ok(entries) = task_root.read_dir() else {
-        return Vec::new();
+/// The names of all handlers in a folder, sorted; none if there is no folder.
+fn names_in(task_root: &Path) -> Result<Vec<String>, InitError> {
+    let entries = match task_root.read_dir() {
+        Ok(entries) => entries,
+        Err(_) if !task_root.is_dir() => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(InitError::Host {
+                doing: format!("looking for components in `{}`", task_root.display()),
+                reason: shortage::reason(&error),
+            });
+        }
     };
     let mut names: Vec<String> = entries
         .flatten()
@@ -166,7 +174,7 @@ fn names_in(task_root: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names.dedup();
-    names
+    Ok(names)
 }
 
 /// The name of the component that a file of this name is, or was made of.
