@@ -6,12 +6,15 @@
 //! ```
 
 use std::future::Future;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rand::TryRng as _;
+use rand::rngs::{SysError, SysRng};
 use signal_hook::consts::SIGXFSZ;
 use tracing::{error, info, info_span, warn};
 
@@ -415,7 +418,21 @@ fn resumption((invocation, responder): &(Invocation, Responder)) -> Option<(Task
 }
 
 /// Everything that is done once: find, load, link, start.
+/// Sandboxes are made with random numbers, by a library that panics if the system has none. Once it has given some it always does:
+/// what had to be opened for them stays open.
+fn ask_for_random_numbers() -> Result<(), InitError> {
+    let failed = |error: SysError| InitError::Host {
+        doing: "asking the system for random numbers".to_owned(),
+        reason: error.raw_os_error().map_or_else(
+            || error.to_string(),
+            |code| shortage::reason(&io::Error::from_raw_os_error(code)),
+        ),
+    };
+    SysRng.try_next_u64().map(drop).map_err(failed)
+}
+
 async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
+    ask_for_random_numbers().map_err(End::Init)?;
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
     let tool = tool_beside();
     let deployment = match Deployment::load(config, log, workspace, tool.is_some()).await {

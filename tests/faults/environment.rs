@@ -40,8 +40,9 @@ fn assert_served_or_explained(told: &str, program: Builder) {
 
 #[test]
 fn whatever_is_short_the_process_serves_or_says_why_not() {
-    for limit in ["-n 1024", "-n 64", "-n 24", "-n 16", "-n 12", "-n 9", "-n 6"] {
-        assert_served_or_explained(limit, after(&format!("ulimit {limit}")));
+    for count in (6..=16).chain([24, 64, 1024]) {
+        let limit = format!("-n {count}");
+        assert_served_or_explained(&limit, after(&format!("ulimit {limit}")));
     }
     for limit in ["-v 67108864", "-v 8388608", "-s 256", "-c 0", "-l 0"] {
         assert_served_or_explained(limit, after(&format!("ulimit {limit}")));
@@ -187,6 +188,17 @@ fn a_full_tmp_is_told_to_guests_that_write_and_is_nothing_to_others() {
         let operations = r#"[{"verb":"write","path":"/tmp/a","data":"x"},{"verb":"read","path":"/tmp/a"}]"#;
         assert_eq!(served.answer(&format!("small-{round}"), operations)[1], "x");
     }
+}
+
+#[test]
+fn without_devices_events_are_served_or_the_process_says_what_it_lacks() {
+    // An empty `/dev`.
+    let program = Host::binary("/usr/bin/unshare".as_ref())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /dev && exec \"$0\"")
+        .arg(bootstrap());
+    assert_served_or_explained("without devices", program);
 }
 
 #[test]
