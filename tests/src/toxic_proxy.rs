@@ -253,10 +253,11 @@ fn pump(
             let pause = bytes_per_second.map_or(0.0, |rate| piece as f64 / f64::from(rate));
             thread::sleep(latency + Duration::from_secs_f64(pause));
             let (passing, kept) = rest.split_at(piece);
+            // Before it arrives, so that whatever somebody has received is counted.
+            passed.fetch_add(piece, Ordering::SeqCst);
             if sink.write_all(passing).is_err() {
                 return reset(source, sink);
             }
-            passed.fetch_add(piece, Ordering::SeqCst);
             rest = kept;
             match end {
                 None => {}
