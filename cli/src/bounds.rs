@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use orlop_host::artifact::Bounds;
+use orlop_host::artifact::{Bounds, InitBounds};
 use orlop_host::config::{self, Process};
 
 use crate::mistake::Mistake;
@@ -33,6 +33,9 @@ pub(crate) struct BuildFlags {
     /// How long the `init` of a component may run for a snapshot [default: ORLOP_LIMIT_SNAPSHOT_TIME, or 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     snapshot_time: Option<Duration>,
+    /// The memory that the `init` of a component may leave for a snapshot [default: ORLOP_LIMIT_SNAPSHOT_MEMORY, or 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    snapshot_memory: Option<u64>,
 }
 
 impl BuildFlags {
@@ -40,7 +43,10 @@ impl BuildFlags {
     pub(crate) fn get(&self) -> Result<Bounds, Mistake> {
         let bounds = self.compiling.get()?;
         Ok(Bounds {
-            init_time: self.snapshot_time.unwrap_or(bounds.init_time),
+            init: InitBounds {
+                time: self.snapshot_time.unwrap_or(bounds.init.time),
+                memory_bytes: self.snapshot_memory.unwrap_or(bounds.init.memory_bytes),
+            },
             ..bounds
         })
     }
@@ -60,7 +66,7 @@ impl Flags {
             memory_bytes: compile_memory.unwrap_or(bounds.memory_bytes),
             time: compile_time.unwrap_or(bounds.time),
             component_bytes: component_size.unwrap_or(bounds.component_bytes),
-            init_time: bounds.init_time,
+            init: bounds.init,
         })
     }
 }

@@ -229,6 +229,35 @@ fn an_init_that_never_returns_is_given_up_with_the_limit_and_how_to_raise_it() {
 }
 
 #[test]
+fn the_memory_that_init_leaves_is_limited_to_the_byte() {
+    let desk = Desk::new("nothing");
+    let build = |bytes: u64| desk.build(&[SNAPSHOT, &["--snapshot-memory", &bytes.to_string()]].concat());
+    let refusal = |output: &Output| {
+        let said = stderr(output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for expected in [
+            "raise ORLOP_LIMIT_SNAPSHOT_MEMORY",
+            "help: a trusted component gets more with `--snapshot-memory SIZE`",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+        let (_, rest) = said.split_once("its `init` takes ").unwrap();
+        rest.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let taken = refusal(&build(1));
+    assert_eq!(refusal(&build(taken - 1)), taken);
+    let by_variable = |bytes: u64| {
+        let mut command = desk.command(SNAPSHOT);
+        command.env("ORLOP_LIMIT_SNAPSHOT_MEMORY", bytes.to_string());
+        command.output().unwrap()
+    };
+    assert_eq!(refusal(&by_variable(taken - 1)), taken);
+    for output in [build(taken), build(taken + 1), by_variable(taken)] {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn the_same_component_gives_the_same_snapshot_and_is_not_run_again() {
     let desk = Desk::new("nothing");
     let first = desk.snapshot();

@@ -142,7 +142,7 @@ fn explain(path: &Path, error: &SnapshotError) -> Mistake {
         SnapshotError::Refused { .. } | SnapshotError::LeftOpen => {
             "do in `init` what is the same everywhere and at any time, and the rest in the handler"
         }
-        SnapshotError::TooLarge { .. } => "let `init` do less",
+        SnapshotError::TooLarge { .. } => "a trusted component gets more with `--snapshot-memory SIZE`",
         SnapshotError::TimedOut(_) => "a trusted component gets more with `--snapshot-time DURATION`",
         SnapshotError::Ended(error) => help(error),
     };

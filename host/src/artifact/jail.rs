@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
-use super::Bounds;
 use super::compile::{CompileError, compile_here, lift_here};
 use super::snapshot::snapshot_here;
+use super::{Bounds, InitBounds};
 use crate::engine::{Cpu, Execution};
 
 /// What a program that contains the compiler is told, as its first argument, to become the child.
@@ -42,13 +42,13 @@ pub(super) enum Order {
     Lift,
     /// An artifact of a component: for that processor, in that kind of code.
     Compile(Cpu, Execution),
-    /// A snapshot of a component, whose `init` may run for so long.
-    Snapshot(Duration),
+    /// A snapshot of a component, whose `init` may take that.
+    Snapshot(InitBounds),
 }
 
 /// The name of [`Order::Lift`].
 const LIFT: &str = "component";
-/// What the name of [`Order::Snapshot`] begins with; then come milliseconds.
+/// What the name of [`Order::Snapshot`] begins with; then come milliseconds and bytes.
 const SNAPSHOT: &str = "snapshot";
 
 /// What the first byte of an answer says that the rest is.
@@ -177,13 +177,21 @@ impl Order {
         match self {
             Self::Lift => LIFT.to_owned(),
             Self::Compile(cpu, code) => format!("{}/{}", cpu.name(), code.name()),
-            Self::Snapshot(init) => format!("{SNAPSHOT}/{}", init.as_millis()),
+            Self::Snapshot(InitBounds { time, memory_bytes }) => {
+                format!("{SNAPSHOT}/{}/{memory_bytes}", time.as_millis())
+            }
         }
     }
 
     fn named(name: &str) -> Option<Self> {
         match name.split_once('/') {
-            Some((SNAPSHOT, init)) => Some(Self::Snapshot(Duration::from_millis(init.parse().ok()?))),
+            Some((SNAPSHOT, init)) => {
+                let (time, memory_bytes) = init.split_once('/')?;
+                Some(Self::Snapshot(InitBounds {
+                    time: Duration::from_millis(time.parse().ok()?),
+                    memory_bytes: memory_bytes.parse().ok()?,
+                }))
+            }
             Some((cpu, code)) => Some(Self::Compile(Cpu::named(cpu)?, Execution::named(code)?)),
             None => (name == LIFT).then_some(Self::Lift),
         }
@@ -193,7 +201,7 @@ impl Order {
     fn limit(self, bounds: &Bounds) -> Duration {
         match self {
             Self::Lift | Self::Compile(..) => bounds.time,
-            Self::Snapshot(init) => bounds.time.saturating_add(init),
+            Self::Snapshot(init) => bounds.time.saturating_add(init.time),
         }
     }
 

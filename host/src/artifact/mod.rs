@@ -39,10 +39,19 @@ pub struct Bounds {
     pub memory_bytes: u64,
     /// How long it may take.
     pub time: Duration,
-    /// How long its `init` may run for a snapshot, beside that.
-    pub init_time: Duration,
+    /// What its `init` may take for a snapshot, beside that.
+    pub init: InitBounds,
     /// The largest component that is read, in bytes.
     pub component_bytes: u64,
+}
+
+/// What the `init` of a component may take when a snapshot is taken of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitBounds {
+    /// How long it may run.
+    pub time: Duration,
+    /// The memory that it may leave, in bytes. The compiler's bound holds as well.
+    pub memory_bytes: u64,
 }
 
 impl Default for Bounds {
@@ -51,7 +60,10 @@ impl Default for Bounds {
         Self {
             memory_bytes: 2 << 30,
             time: Duration::from_secs(120),
-            init_time: Duration::from_secs(300),
+            init: InitBounds {
+                time: Duration::from_secs(300),
+                memory_bytes: 1 << 30,
+            },
             component_bytes: 128 << 20,
         }
     }

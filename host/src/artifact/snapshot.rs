@@ -21,14 +21,14 @@ use wasmtime::component::{Component, Instance, Lift, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::Bounds;
 use super::compile::{CompileError, uncompilable};
 use super::jail::{self, Order};
 use super::stamp::sha256;
+use super::{Bounds, InitBounds};
 use crate::engine::{self, Features};
 use crate::error::FunctionError;
 use crate::sandbox::State;
-use crate::sandbox::build_time::{BuildTime, MAX_MEMORY_BYTES, Refusal};
+use crate::sandbox::build_time::{BuildTime, Refusal};
 use crate::worlds::{INITIALISED_INTERFACE, Kind, LIFECYCLE_INTERFACE, StartError, World};
 
 /// The section in which a snapshot says where it comes from.
@@ -84,10 +84,14 @@ pub enum SnapshotError {
     )]
     LeftOpen,
     /// It takes too much memory.
-    #[error("its `init` takes {bytes} bytes of memory, and a snapshot may have {MAX_MEMORY_BYTES}")]
+    #[error(
+        "its `init` takes {bytes} bytes of memory, and may take {limit}; raise ORLOP_LIMIT_SNAPSHOT_MEMORY if that is right"
+    )]
     TooLarge {
         /// What it takes, in bytes.
         bytes: u64,
+        /// What it may take, in bytes.
+        limit: u64,
     },
     /// It did not come to an end.
     #[error("its `init` was still running after {}; raise ORLOP_LIMIT_SNAPSHOT_TIME if that is right", humantime::format_duration(*.0))]
@@ -106,7 +110,7 @@ pub enum SnapshotError {
 ///
 /// [`SnapshotError`].
 pub fn snapshot(component: &[u8], bounds: &Bounds) -> Result<Vec<u8>, SnapshotError> {
-    let reason = match jail::ask(Order::Snapshot(bounds.init_time), component, bounds) {
+    let reason = match jail::ask(Order::Snapshot(bounds.init), component, bounds) {
         Ok(Ok(snapshot)) => return Ok(snapshot),
         Ok(Err(reason)) => reason,
         Err(error) => return Err(SnapshotError::Ended(error)),
@@ -155,12 +159,11 @@ impl Provenance {
 }
 
 /// As [`snapshot`], in this very process; the reason is the error in JSON.
-pub(super) fn snapshot_here(component: &[u8], init_time: Duration) -> Result<Vec<u8>, String> {
-    take(component, init_time)
-        .map_err(|error| serde_json::to_string(&error).expect("strings and numbers always serialise"))
+pub(super) fn snapshot_here(component: &[u8], init: InitBounds) -> Result<Vec<u8>, String> {
+    take(component, init).map_err(|error| serde_json::to_string(&error).expect("strings and numbers always serialise"))
 }
 
-fn take(component: &[u8], init_time: Duration) -> Result<Vec<u8>, SnapshotError> {
+fn take(component: &[u8], init: InitBounds) -> Result<Vec<u8>, SnapshotError> {
     let unreadable = |error: wasmparser::BinaryReaderError| SnapshotError::Unusable(error.to_string());
     if !exports(&own_payloads(component).map_err(unreadable)?, LIFECYCLE_INTERFACE) {
         return Err(SnapshotError::WithoutInit);
@@ -176,7 +179,7 @@ fn take(component: &[u8], init_time: Duration) -> Result<Vec<u8>, SnapshotError>
     let (context, instrumented) = wizer.instrument_component(component).map_err(unsupported)?;
     let engine = engine::for_snapshots().map_err(unusable)?;
     let instrumented = Component::from_binary(&engine, &instrumented).map_err(unusable)?;
-    let build_time = BuildTime::new(&instrumented).map_err(unusable)?;
+    let build_time = BuildTime::new(&instrumented, init.memory_bytes).map_err(unusable)?;
     let kind = Kind::of(&engine, &instrumented, None).map_err(SnapshotError::Unusable)?;
     let world = World::new(kind, build_time.linker(), &instrumented).map_err(SnapshotError::Unusable)?;
 
@@ -184,8 +187,8 @@ fn take(component: &[u8], init_time: Duration) -> Result<Vec<u8>, SnapshotError>
     let event_loop = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| SnapshotError::Unusable(format!("cannot start an event loop: {error}")))?;
-    let instance = in_time(&engine, init_time, || event_loop.block_on(world.prepare(&mut store)))
-        .ok_or(SnapshotError::TimedOut(init_time))?
+    let instance = in_time(&engine, init.time, || event_loop.block_on(world.prepare(&mut store)))
+        .ok_or(SnapshotError::TimedOut(init.time))?
         .map_err(|error| explain(error, build_time.refused_call()))?;
     if let Some(refusal) = build_time.missed_environment() {
         let refusal = refusal.to_string();
@@ -195,8 +198,11 @@ fn take(component: &[u8], init_time: Duration) -> Result<Vec<u8>, SnapshotError>
         return Err(SnapshotError::LeftOpen);
     }
     let memory_bytes = store.data().peak_memory_bytes();
-    if memory_bytes > MAX_MEMORY_BYTES {
-        return Err(SnapshotError::TooLarge { bytes: memory_bytes });
+    if memory_bytes > init.memory_bytes {
+        return Err(SnapshotError::TooLarge {
+            bytes: memory_bytes,
+            limit: init.memory_bytes,
+        });
     }
     // Looking into the memories takes no time worth watching.
     store.set_epoch_deadline(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{Environment, invalid};
-use crate::artifact::Bounds;
+use crate::artifact::{Bounds, InitBounds};
 use crate::error::InitError;
 
 /// Every `ORLOP_` variable; the user guide documents each under `docs/configuration.md`.
@@ -31,6 +31,7 @@ const NAMES: &[&str] = &[
     "ORLOP_LIMIT_OUTPUT",
     "ORLOP_LIMIT_RANDOM",
     "ORLOP_LIMIT_RESOURCES",
+    "ORLOP_LIMIT_SNAPSHOT_MEMORY",
     "ORLOP_LIMIT_SNAPSHOT_TIME",
     "ORLOP_LIMIT_STACK",
     "ORLOP_LIMIT_TABLES",
@@ -74,13 +75,16 @@ impl<'a> Settings<'a> {
         let Bounds {
             memory_bytes,
             time,
-            init_time,
+            init,
             component_bytes,
         } = Bounds::default();
         Ok(Bounds {
             memory_bytes: self.size("ORLOP_LIMIT_COMPILE_MEMORY", memory_bytes)?,
             time: self.duration("ORLOP_LIMIT_COMPILE_TIME", time)?,
-            init_time: self.duration("ORLOP_LIMIT_SNAPSHOT_TIME", init_time)?,
+            init: InitBounds {
+                time: self.duration("ORLOP_LIMIT_SNAPSHOT_TIME", init.time)?,
+                memory_bytes: self.size("ORLOP_LIMIT_SNAPSHOT_MEMORY", init.memory_bytes)?,
+            },
             component_bytes: self.size("ORLOP_LIMIT_COMPONENT", component_bytes)?,
         })
     }
@@ -241,7 +245,7 @@ mod tests {
         let Bounds {
             memory_bytes,
             time,
-            init_time,
+            init,
             component_bytes,
         } = Bounds::default();
         for (name, default) in [
@@ -252,12 +256,13 @@ mod tests {
             ("ORLOP_LIMIT_TMP", tmp_bytes),
             ("ORLOP_LIMIT_EVENT", DEFAULT_MAX_EVENT_BYTES),
             ("ORLOP_LIMIT_COMPILE_MEMORY", memory_bytes),
+            ("ORLOP_LIMIT_SNAPSHOT_MEMORY", init.memory_bytes),
             ("ORLOP_LIMIT_COMPONENT", component_bytes),
         ] {
             assert_eq!(size(name), default, "{name}");
         }
         assert_eq!(duration("ORLOP_LIMIT_COMPILE_TIME"), time);
-        assert_eq!(duration("ORLOP_LIMIT_SNAPSHOT_TIME"), init_time);
+        assert_eq!(duration("ORLOP_LIMIT_SNAPSHOT_TIME"), init.time);
         assert_eq!(duration("ORLOP_DEADLINE_MARGIN"), DEFAULT_DEADLINE_MARGIN);
         assert_eq!(duration("ORLOP_INIT_TIMEOUT"), DEFAULT_INIT_TIMEOUT);
     }

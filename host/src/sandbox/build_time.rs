@@ -19,8 +19,6 @@ use crate::manifest::Grants;
 use crate::manifest::grants::Tmp;
 use crate::telemetry::{self, Format, Level, Log};
 
-/// The memory that a guest may have when its `init` is done, in bytes.
-pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
 /// Room for the pages that looking into a memory takes.
 const SPARE_BYTES: u64 = 4 << 20;
 /// What `init` may say of itself, and what is copied out of its memory, in bytes.
@@ -86,14 +84,14 @@ pub struct BuildTime {
 }
 
 impl BuildTime {
-    /// A sandbox for that component.
+    /// A sandbox for that component, which may have so many bytes of memory when its `init` is done.
     ///
     /// # Errors
     ///
     /// Of the engine, if definitions of imports collide.
-    pub fn new(component: &Component) -> Result<Self> {
+    pub fn new(component: &Component, memory_bytes: u64) -> Result<Self> {
         let limits = Limits {
-            memory_bytes: MAX_MEMORY_BYTES + SPARE_BYTES,
+            memory_bytes: memory_bytes.saturating_add(SPARE_BYTES),
             host_call_bytes: HOST_CALL_BYTES,
             ..Limits::default()
         };
