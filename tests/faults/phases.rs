@@ -1,5 +1,6 @@
 //! A process that is stopped and goes on, in every phase of its life (F30); and signals (F28, F29).
 
+use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,5 +156,22 @@ fn signals_that_mean_nothing_change_nothing() {
     for signal in [Signal::PIPE, Signal::CHILD, Signal::URG, Signal::WINCH, Signal::CONT] {
         served.host.signal(signal);
         assert_eq!(served.answer(&format!("after-{signal:?}"), "1"), 1);
+    }
+}
+
+#[test]
+fn signals_that_ask_for_nothing_the_process_knows_end_it_by_their_name_and_nothing_is_answered_for_the_event() {
+    for (signal, number) in [(Signal::HUP, 1), (Signal::USR1, 10), (Signal::USR2, 12)] {
+        let served = Served::with(tolerant(), guests::SPIN, &[]);
+        served.answer("warm", "false");
+        served.lambda.wait_for_next();
+        served
+            .lambda
+            .send(Event::new("long", "true").due_in(Duration::from_secs(10)));
+        served.lambda.wait_until_taken();
+        served.host.signal(signal);
+        let status = served.host.wait_for_exit(END);
+        assert_eq!(status.signal(), Some(number), "{status}");
+        assert_eq!(posts(&served.lambda).len(), 1, "{}", served.lambda.record());
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Guest {
     Large(Value),
     /// The guest `http`, at this path, with this body.
     Server(&'static str, Value),
+    /// The guest `hostile-03`, a server on WASI 0.3, told what to do.
+    Asynchronous(&'static str),
     /// A component that can do nothing else.
     Made(Made),
 }
@@ -58,7 +60,7 @@ const TOO_LARGE: &str = "Function.ResponseTooLarge";
 const INVALID: &str = "Function.InvalidResponse";
 
 use Expected::{Answer as Gets, AnswerThat, Failure, Overrun};
-use Guest::{Large, Server, Told};
+use Guest::{Asynchronous, Large, Server, Told};
 
 /// All of them.
 #[rustfmt::skip]
@@ -170,6 +172,28 @@ pub(crate) fn cases(surroundings: &Surroundings) -> Vec<Case> {
             Failure(TRAP, "unreachable")),
         case("G61", "fails with a message of 10 MB", Told(json!({ "does": "fail", "message": "0123456789", "times": 1_000_000 })),
             Failure("Hostile", "0123456789")),
+        case("G01-0.3", "computes forever on WASI 0.3", Asynchronous("spin"), Overrun),
+        case("G01-0.3-yield", "lets others run forever", Asynchronous("yield"), Overrun),
+        case("G01-0.3-later", "goes on computing when it has answered", Asynchronous("work-on"), body("done")),
+        case("G15-0.3", "exits with 42 on WASI 0.3", Asynchronous("exit"), Failure(EXIT, "status 42")),
+        case("G25-0.3", "responds with 2 MB of trailers", Asynchronous("trailers"), body("")),
+        case("G25-0.3-end", "never ends its response", Asynchronous("no-end"), Overrun),
+        case("G25-0.3-body", "responds without end", Asynchronous("body-forever"), AnswerThat(|answer| is_status(answer, 502))),
+        case("G30-0.3", "opens files until it is refused on WASI 0.3", Asynchronous("open-files"),
+            Failure(LIMIT, "ORLOP_LIMIT_RESOURCES")),
+        case("G31-0.3", "tries to reach somebody on WASI 0.3", Asynchronous("network"), body("")),
+        case("G35-0.3", "waits for the end of time on WASI 0.3", Asynchronous("wait"), Overrun),
+        case("G35-0.3-itself", "waits for itself", Asynchronous("deadlock"), Overrun),
+        case("G36-0.3", "reads its stdin to the end on WASI 0.3", Asynchronous("stdin"), body("0 Ok(())")),
+        case("G38-0.3-tasks", "begins tasks without end", Asynchronous("spawn"), Failure(LIMIT, "ORLOP_LIMIT_HANDLES")),
+        case("G38-0.3-waits", "begins waits without end", Asynchronous("timers"), Failure(LIMIT, "ORLOP_LIMIT_HANDLES")),
+        case("G38-0.3-streams", "makes streams without end", Asynchronous("streams"), Failure(LIMIT, "ORLOP_LIMIT_HANDLES")),
+        case("G38-0.3-futures", "makes futures without end", Asynchronous("futures"), Failure(LIMIT, "ORLOP_LIMIT_HANDLES")),
+        case("G38-0.3-fields", "makes headers without end", Asynchronous("fields"), Failure(LIMIT, "ORLOP_LIMIT_RESOURCES")),
+        case("G39-0.3", "prints 16 MiB through a stream", Asynchronous("print"), body("16777216")),
+        case("G39-0.3-forever", "prints forever through a stream", Asynchronous("print-forever"), Overrun),
+        case("G43-0.3", "asks for a tebibyte of random bytes on WASI 0.3", Asynchronous("random"), body("65536")),
+        case("G47-0.3", "leaves everything open on WASI 0.3", Asynchronous("leave-open"), body("done")),
     ]
 }
 
@@ -190,6 +214,11 @@ fn responding(status: u16, headers: Value) -> Guest {
 
 fn is_status(answer: &Value, status: u16) -> bool {
     answer["statusCode"] == status
+}
+
+/// An answer with the status 200 and that body.
+fn body(text: &str) -> Expected {
+    Gets(json!({ "statusCode": 200, "headers": {}, "body": text, "isBase64Encoded": false }))
 }
 
 /// Names and values of variables that may be a guest's.
@@ -214,6 +243,7 @@ impl Case {
             Large(orders) => addressed("large", orders),
             Guest::Made(made) => addressed(made.id, &json!({})),
             Server(path, body) => request(path, body),
+            Asynchronous(does) => request(&format!("/asynchronous/{does}"), &json!({})),
         };
         let event = Event::new(request_id, payload.to_string());
         // A busy machine must not make an overrun of what only takes long.

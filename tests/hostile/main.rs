@@ -1,4 +1,4 @@
-//! Guests that mean harm, and what becomes of them: the cases G01 to G62 of the threat model.
+//! Guests that mean harm, and what becomes of them: the cases G01 to G62 of the threat model, many of them a second time on WASI 0.3.
 //!
 //! [`cases`] is the table: what a guest does, and what the caller gets. `survival` runs all of it in one process, in random
 //! order, with innocent events in between; [`init`] has what is to fail before the first event; [`leaks`] looks for what one

@@ -68,16 +68,16 @@ struct Target {
 impl Target {
     fn new(lambda: FakeRuntimeApi, cases: &[Case]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut task_root = [guests::HOSTILE, guests::HTTP, guests::ECHO]
+        let mut task_root = [guests::HOSTILE, guests::HOSTILE_03, guests::HTTP, guests::ECHO]
             .into_iter()
             .fold(TaskRoot::new(), TaskRoot::with_compiled);
         let mut manifest = String::from(
             "functions.hostile = { environment = { VISIBLE = '1' }, limits = { tmp = '8MiB', tmp-entries = 500 } }\n\
              functions.large = { component = 'hostile', limits = { memory = '256MiB' } }\n\
-             functions.http = {}\nfunctions.echo = {}\n",
+             functions.hostile-03 = { base-path = '/asynchronous' }\nfunctions.http = {}\nfunctions.echo = {}\n",
         );
         let mut routes = String::from(
-            "routes = [{ source = 'http', function = 'http' },\n\
+            "routes = [{ path = '/asynchronous/{does}', function = 'hostile-03' }, { source = 'http', function = 'http' },\n\
              { source = 'hostile', function = 'hostile' }, { source = 'large', function = 'large' },\n",
         );
         for case in cases {
