@@ -34,7 +34,7 @@ impl Features {
         )
     }
 
-    /// What the component in `bytes` needs. An invalid one needs nothing; the compiler will say what is wrong with it.
+    /// What the component in `bytes` needs. Of an invalid one it means nothing; the compiler will say what is wrong with it.
     #[cfg(feature = "compiler")]
     pub fn needed_by(bytes: &[u8]) -> Self {
         use wasmparser::{Validator, WasmFeatures};
