@@ -157,6 +157,8 @@ fn base(features: Features, code: Execution) -> Config {
         // Kept in artifacts that have it, and the same for all of them. Only the tool is built to parse debug information; on
         // Lambda, that of strangers stays unread.
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // The engine finds its way back by frame pointers; these tables would be for debuggers and profilers of the host.
+        .native_unwind_info(false)
         .module_version(ModuleVersionStrategy::Custom(version()))
         .expect("a version of less than 256 bytes is accepted");
     config
