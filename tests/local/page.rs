@@ -166,7 +166,9 @@ async fn a_message_is_sent_to_a_queue_and_counted() {
     let mut browser = site.open();
     browser.click("#message-tab");
     for (queue, number) in [("orders", 2), ("letters.fifo", 3)] {
-        browser.evaluate(&format!("document.querySelector('#queue').value = '{queue}'"));
+        // Chosen as soon as it is on offer.
+        let choice = "document.querySelector('#queue')";
+        browser.wait_for(&format!("({choice}.value = '{queue}') && {choice}.value === '{queue}'"));
         browser.evaluate(&format!("document.querySelector('#message-count').value = {number}"));
         browser.evaluate("document.querySelector('#body').value = 'ahoy'");
         browser.click("#send-message");
