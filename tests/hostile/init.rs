@@ -241,8 +241,9 @@ fn complaint(case: &Case) -> Option<String> {
     } = case;
     let task_root = TaskRoot::new().with_content("odd.wasm", make());
     let lambda = FakeRuntimeApi::start();
+    let host = Host::orlop(&lambda).task_root(&task_root).function(128);
     let began = Instant::now();
-    let host = Host::orlop(&lambda).task_root(&task_root).function(128).start();
+    let host = host.start();
     let report = lambda.wait_for_init_error().json();
     let code = host.wait_for_exit(END).code();
     let took = began.elapsed();
