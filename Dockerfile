@@ -42,7 +42,7 @@ ARG CARGO
 # Both programs have one name, and may be built side by side.
 ENV CARGO_TARGET_DIR=/var/cache/orlop/small-target
 RUN --mount=type=cache,target=/var/cache/orlop \
-    $CARGO bootstrap --locked --no-default-features \
+    $CARGO small-bootstrap --locked \
     && install -D "$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release/bootstrap" /image/var/runtime/bootstrap \
     && install -d -m 1777 /image/tmp
 

@@ -67,7 +67,7 @@ impl Programs {
             (None, None) => {
                 // The other one gets its name.
                 let small = work.join("small-bootstrap");
-                let built = only("bootstrap", build(&["bootstrap", "--no-default-features"])?)?;
+                let built = only("bootstrap", build(&["small-bootstrap"])?)?;
                 fs::copy(&built, &small).with_context(|| format!("cannot write `{}`", small.display()))?;
                 Some(small)
             }

@@ -12,7 +12,7 @@ use orlop_tests::{Event, FakeRuntimeApi, Process, compile, examples, guests};
 use serde_json::{Value, json};
 
 /// How large the image of a small function may be.
-const MAX_IMAGE_BYTES: u64 = 10_000_000;
+const MAX_IMAGE_BYTES: u64 = 7_000_000;
 
 /// How long a container may take to end once it has to, with the time that podman takes to notice.
 const END: Duration = Duration::from_secs(5);
