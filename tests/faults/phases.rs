@@ -161,7 +161,8 @@ fn signals_that_mean_nothing_change_nothing() {
 
 #[test]
 fn signals_that_ask_for_nothing_the_process_knows_end_it_by_their_name_and_nothing_is_answered_for_the_event() {
-    for (signal, number) in [(Signal::HUP, 1), (Signal::USR1, 10), (Signal::USR2, 12)] {
+    // Not SIGHUP, which whoever started the tests may have had ignored.
+    for (signal, number) in [(Signal::USR1, 10), (Signal::USR2, 12)] {
         let served = Served::with(tolerant(), guests::SPIN, &[]);
         served.answer("warm", "false");
         served.lambda.wait_for_next();
