@@ -23,6 +23,9 @@ use crate::platform::Platform;
 
 /// How many requests of one batch delete messages at a time.
 const DELETIONS: usize = 8;
+/// How long a queue is given to notice that nobody waits for a request any more. Before that it could answer the request with messages
+/// that are just being given back, and they would be away until their visibility timeout.
+const HANGING_UP: Duration = Duration::from_millis(200);
 
 /// What the pollers of one mapping share.
 #[derive(Debug)]
@@ -185,7 +188,9 @@ impl Mapping {
                 Some(Some(received)) => batch.extend(received),
                 Some(None) if batch.is_empty() => return Err(Next::Wait),
                 Some(None) => return Ok(batch),
+                None if batch.is_empty() => return Err(Next::Stop),
                 None => {
+                    tokio::time::sleep(HANGING_UP).await;
                     self.give_back(&batch).await;
                     return Err(Next::Stop);
                 }
