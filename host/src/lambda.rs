@@ -5,13 +5,12 @@
 //!                              └─ main thread: waits for the worker, a deadline, or a signal
 //! ```
 
-use std::future::Future;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::TryRng as _;
 use rand::rngs::{SysError, SysRng};
@@ -21,15 +20,15 @@ use tracing::{error, info, info_span, warn};
 use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::deployment::Deployment;
-use crate::engine::Execution;
 use crate::error::{FunctionError, InitError, chain};
-use crate::events::batch::Tally;
+use crate::event_loop;
 use crate::function::{SharedProgress, overrun};
 use crate::handover::{self, Handover};
-use crate::invocation::{DeadlinePolicy, Invocation};
+use crate::in_place;
+use crate::invocation::Invocation;
 use crate::invoke_loop;
 use crate::pollers;
-use crate::runtime_api::{self, Answer, Client, Extension, Interrupter, Responder};
+use crate::runtime_api::{self, Client, Extension, Interrupter, Responder};
 use crate::sandbox::Workspace;
 use crate::shortage;
 use crate::snap_start::{self, Hook, HookError};
@@ -39,11 +38,6 @@ use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 
 /// The environment's temporary directory: the only place that can be written on Lambda.
 const TEMPORARY_DIRECTORY: &str = "/tmp";
-/// How long the Runtime API may take, at least, to accept an answer that the worker could not give.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Descriptors that are free before an event loop starts in a program where tokio has its signals built in, as in the tool: it
-/// panics if there are too few for them. Where it has none, it says so itself.
-const LOOP_DESCRIPTORS: usize = if cfg!(feature = "compiler") { 7 } else { 0 };
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
 
@@ -97,7 +91,7 @@ pub fn run(process: &Process) -> Exit {
     let result = Config::new(process)
         .map_err(|error| {
             if let Ok(address) = config::runtime_api_address(&process.environment) {
-                report_init_error(
+                in_place::report_init_error(
                     &RuntimeApi {
                         address,
                         response_content_type: None,
@@ -177,7 +171,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             doing: "starting the worker thread".to_owned(),
             reason: shortage::reason(&error),
         };
-        report_init_error(&config.runtime_api, &error);
+        in_place::report_init_error(&config.runtime_api, &error);
         Failure::init(&error)
     })?;
     let successor = Handover {
@@ -201,12 +195,12 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                 ran_for: config.init_timeout,
                 last_output: String::new(),
             });
-            report_init_error(&config.runtime_api, &error);
+            in_place::report_init_error(&config.runtime_api, &error);
             Err(Failure::init(&error))
         }
         Outcome::Expired(Task::Hook(hook), Cause::Deadline) => {
             let error = HookError::overrun(hook);
-            report(&config.runtime_api, async |client| error.post(client).await);
+            in_place::report(&config.runtime_api, async |client| error.post(client).await);
             Err(Failure::hook(&error))
         }
         Outcome::Expired(Task::Completion, Cause::Deadline) => {
@@ -218,7 +212,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
         Outcome::Expired(Task::Resumption { responder, progress }, cause) => {
             let span = info_span!("invocation", request_id = responder.request_id());
             span.in_scope(|| error!("the process was not ready again before the batch's time was up"));
-            let posted = answer_batch(&config, responder, &progress);
+            let posted = in_place::answer_batch(&config, responder, &progress);
             go_on(process, log, successor, cause, posted)
         }
         Outcome::Expired(
@@ -246,7 +240,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                 Cause::Deadline => (overrun, platform),
                 Cause::Signal => (FunctionError::ShuttingDown, Instant::now()),
             };
-            let posted = answer_in_place(&config, responder, &error, patience);
+            let posted = in_place::answer(&config, responder, &error, patience);
             go_on(process, log, successor, cause, posted)
         }
         Outcome::Panicked(message, task) => {
@@ -254,7 +248,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
             match task {
                 Some(Task::Invocation { responder, .. } | Task::Resumption { responder, .. }) => {
                     // The process ends in any case; a failure to post is part of the same end.
-                    let _ = fail(
+                    let _ = in_place::fail(
                         &config,
                         responder,
                         &FunctionError::Host(message.clone()),
@@ -266,14 +260,14 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
                         doing: "starting".to_owned(),
                         reason: message.clone(),
                     };
-                    report_init_error(&config.runtime_api, &error);
+                    in_place::report_init_error(&config.runtime_api, &error);
                 }
                 Some(Task::Hook(hook)) => {
                     let error = HookError {
                         hook,
                         error: FunctionError::Host(message.clone()),
                     };
-                    report(&config.runtime_api, async |client| error.post(client).await);
+                    in_place::report(&config.runtime_api, async |client| error.post(client).await);
                 }
                 Some(Task::Completion) | None => {}
             }
@@ -319,7 +313,7 @@ enum End {
 fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
     widen_heap();
-    let runtime = event_loop(config.execution()).map_err(End::Init)?;
+    let runtime = event_loop::new(config.execution()).map_err(End::Init)?;
     // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
     // every answer of Lambda's would be a reason.
     let task = runtime.spawn(async move { serve(&config, &log, &watch, &extension, started).await });
@@ -417,7 +411,6 @@ fn resumption((invocation, responder): &(Invocation, Responder)) -> Option<(Task
     Some((task, limit))
 }
 
-/// Everything that is done once: find, load, link, start.
 /// Sandboxes are made with random numbers, by a library that panics if the system has none. Once it has given some it always does:
 /// what had to be opened for them stays open.
 fn ask_for_random_numbers() -> Result<(), InitError> {
@@ -431,6 +424,7 @@ fn ask_for_random_numbers() -> Result<(), InitError> {
     SysRng.try_next_u64().map(drop).map_err(failed)
 }
 
+/// Everything that is done once: find, load, link, start.
 async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
     ask_for_random_numbers().map_err(End::Init)?;
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
@@ -465,7 +459,7 @@ fn hand_over_to_tool(process: &Process, config: &Config, tool: &Path, reason: &s
         doing: format!("running `{}`", tool.display()),
         reason: cause.to_string(),
     };
-    report_init_error(&config.runtime_api, &error);
+    in_place::report_init_error(&config.runtime_api, &error);
     Failure::init(&error)
 }
 
@@ -491,118 +485,5 @@ async fn register(config: &Config, identifier: &OnceLock<String>) {
         // It is the only writer.
         let _ = identifier.set(extension.identifier().to_owned());
         extension.poll_on_a_thread();
-    }
-}
-
-/// An event loop, with one thread or with one for each processor.
-fn event_loop(execution: Execution) -> Result<tokio::runtime::Runtime, InitError> {
-    let mut builder = match execution {
-        Execution::Sequential => tokio::runtime::Builder::new_current_thread(),
-        Execution::Concurrent => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            // Guests that compute keep every thread busy; what arrives for others is looked after whenever one lets go.
-            builder.thread_name("guests").event_interval(1);
-            builder
-        }
-    };
-    shortage::has_descriptors(LOOP_DESCRIPTORS)
-        .and_then(|()| builder.enable_io().enable_time().build())
-        .map_err(|error| InitError::Host {
-            doing: "starting the event loop".to_owned(),
-            reason: shortage::reason(&error),
-        })
-}
-
-/// Answers an event whose guest never returned: with what is done of it, if it is a batch, else with the error.
-fn answer_in_place(
-    config: &Config,
-    responder: Responder,
-    error: &FunctionError,
-    patience: Instant,
-) -> Result<(), runtime_api::Error> {
-    let Some(progress) = responder.progress().cloned() else {
-        return fail(config, responder, error, patience);
-    };
-    let span = info_span!("invocation", request_id = responder.request_id());
-    span.in_scope(|| invoke_loop::log_failure(error));
-    answer_batch(config, responder, &progress)
-}
-
-/// Ends a batch where it is.
-fn answer_batch(config: &Config, responder: Responder, progress: &SharedProgress) -> Result<(), runtime_api::Error> {
-    let (answer, tally) = progress.give_up();
-    let Tally {
-        succeeded,
-        failed,
-        not_run,
-    } = tally;
-    let span = info_span!("invocation", request_id = responder.request_id());
-    span.in_scope(|| {
-        warn!(
-            succeeded,
-            failed, not_run, "the batch was ended; what had not succeeded is reported as failed and comes again"
-        );
-    });
-    answer_from_here(config, progress.deadline().platform, async |client| {
-        responder.respond(client, Answer::Whole(answer)).await
-    })
-}
-
-/// Answers an event from the main thread, when the worker cannot.
-fn fail(
-    config: &Config,
-    responder: Responder,
-    error: &FunctionError,
-    patience: Instant,
-) -> Result<(), runtime_api::Error> {
-    let span = info_span!("invocation", request_id = responder.request_id());
-    span.in_scope(|| invoke_loop::log_failure(error));
-    let report = error.report();
-    answer_from_here(config, patience, async |client| responder.fail(client, &report).await)
-}
-
-/// Posts an answer. The Runtime API, or who reads a stream behind it, may take until then to accept it, and
-/// [`ANSWER_TIMEOUT`] at least.
-fn answer_from_here(
-    config: &Config,
-    patience: Instant,
-    answer: impl AsyncFnOnce(&mut Client) -> Result<(), runtime_api::Error>,
-) -> Result<(), runtime_api::Error> {
-    let patience = patience.max(Instant::now() + ANSWER_TIMEOUT);
-    let mut client = Client::new(&config.runtime_api, &config.deadlines, config.max_event_bytes);
-    let post = async {
-        match tokio::time::timeout_at(patience.into(), answer(&mut client)).await {
-            Ok(posted) => posted,
-            Err(_) => {
-                warn!("the Runtime API did not confirm the answer in time");
-                Ok(())
-            }
-        }
-    };
-    // Without an event loop nothing can be posted; the successor will find the event unanswered.
-    block_on(post).unwrap_or(Ok(()))
-}
-
-fn report_init_error(runtime_api: &RuntimeApi, error: &InitError) {
-    report(runtime_api, async |client| client.init_error(&error.report()).await);
-}
-
-/// Has a client of its own report why the process ends.
-fn report(runtime_api: &RuntimeApi, post: impl AsyncFnOnce(&mut Client)) {
-    let policy = DeadlinePolicy {
-        margin: Duration::ZERO,
-        default_timeout: Duration::ZERO,
-    };
-    let mut client = Client::new(runtime_api, &policy, 0);
-    block_on(post(&mut client));
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
-    match event_loop(Execution::Sequential) {
-        Ok(runtime) => Some(runtime.block_on(work)),
-        Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, "cannot reach the Runtime API");
-            None
-        }
     }
 }
