@@ -130,8 +130,8 @@ fn stops_at_random_moments_lose_nothing() {
     assert_eq!(posts(&served.lambda).len(), 40);
 }
 
-#[test]
-fn a_second_signal_ends_the_process_at_once() {
+/// A process that has answered one event and computes for the next one for ten seconds.
+fn busy() -> Served {
     let served = Served::with(tolerant(), guests::SPIN, &[]);
     served.answer("warm", "false");
     served.lambda.wait_for_next();
@@ -139,6 +139,12 @@ fn a_second_signal_ends_the_process_at_once() {
         .lambda
         .send(Event::new("long", "true").due_in(Duration::from_secs(10)));
     served.lambda.wait_until_taken();
+    served
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let served = busy();
     served.host.signal(Signal::TERM);
     // Two that come at the same time are one, and nothing shows that the first one was heard.
     thread::sleep(Duration::from_millis(20));
@@ -163,13 +169,7 @@ fn signals_that_mean_nothing_change_nothing() {
 fn signals_that_ask_for_nothing_the_process_knows_end_it_by_their_name_and_nothing_is_answered_for_the_event() {
     // Not SIGHUP, which whoever started the tests may have had ignored.
     for (signal, number) in [(Signal::USR1, 10), (Signal::USR2, 12)] {
-        let served = Served::with(tolerant(), guests::SPIN, &[]);
-        served.answer("warm", "false");
-        served.lambda.wait_for_next();
-        served
-            .lambda
-            .send(Event::new("long", "true").due_in(Duration::from_secs(10)));
-        served.lambda.wait_until_taken();
+        let served = busy();
         served.host.signal(signal);
         let status = served.host.wait_for_exit(END);
         assert_eq!(status.signal(), Some(number), "{status}");
