@@ -13,13 +13,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rand::TryRng as _;
-use rand::rngs::{SysError, SysRng};
+use rand::rngs::SysRng;
 use signal_hook::consts::SIGXFSZ;
 use tracing::{error, info, info_span, warn};
 
 use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::deployment::Deployment;
+use crate::entropy;
 use crate::error::{FunctionError, InitError, chain};
 use crate::event_loop;
 use crate::function::{SharedProgress, overrun};
@@ -88,19 +89,10 @@ pub fn run(process: &Process) -> Exit {
     std::panic::set_hook(Box::new(|_| {}));
     // What is written beyond a limit on files is an error then, and not the end of the process.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
-    let result = Config::new(process)
-        .map_err(|error| {
-            if let Ok(address) = config::runtime_api_address(&process.environment) {
-                in_place::report_init_error(
-                    &RuntimeApi {
-                        address,
-                        response_content_type: None,
-                    },
-                    &error,
-                );
-            }
-            Failure::init(&error)
-        })
+    // Nobody can be told but the log: an event loop, which a report takes, cannot be made without them.
+    let result = ask_for_random_numbers()
+        .map_err(|error| Failure::init(&error))
+        .and_then(|()| configure(process))
         .and_then(|config| supervise(process, Arc::new(config), &log));
     match result {
         Ok(()) => {
@@ -112,6 +104,22 @@ pub fn run(process: &Process) -> Exit {
             exit
         }
     }
+}
+
+/// The configuration; the Runtime API is told what is wrong with it.
+fn configure(process: &Process) -> Result<Config, Failure> {
+    Config::new(process).map_err(|error| {
+        if let Ok(address) = config::runtime_api_address(&process.environment) {
+            in_place::report_init_error(
+                &RuntimeApi {
+                    address,
+                    response_content_type: None,
+                },
+                &error,
+            );
+        }
+        Failure::init(&error)
+    })
 }
 
 /// Why the process ends.
@@ -411,22 +419,21 @@ fn resumption((invocation, responder): &(Invocation, Responder)) -> Option<(Task
     Some((task, limit))
 }
 
-/// Sandboxes are made with random numbers, by a library that panics if the system has none. Once it has given some it always does:
-/// what had to be opened for them stays open.
+/// Event loops and sandboxes are made with random numbers, by libraries that panic if the system has none. Once it has given some it
+/// always does: what had to be opened for them stays open.
 fn ask_for_random_numbers() -> Result<(), InitError> {
-    let failed = |error: SysError| InitError::Host {
-        doing: "asking the system for random numbers".to_owned(),
-        reason: error.raw_os_error().map_or_else(
-            || error.to_string(),
-            |code| shortage::reason(&io::Error::from_raw_os_error(code)),
-        ),
-    };
-    SysRng.try_next_u64().map(drop).map_err(failed)
+    // The library asks by itself where it is linked dynamically.
+    entropy::fill(&mut [0; 8])
+        .and_then(|()| SysRng.try_next_u64().map_err(io::Error::other))
+        .map(drop)
+        .map_err(|error| InitError::Host {
+            doing: "asking the system for random numbers".to_owned(),
+            reason: shortage::reason(&error),
+        })
 }
 
 /// Everything that is done once: find, load, link, start.
 async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
-    ask_for_random_numbers().map_err(End::Init)?;
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
     let tool = tool_beside();
     let deployment = match Deployment::load(config, log, workspace, tool.is_some()).await {

@@ -10,6 +10,7 @@
 //! - [`invoke_loop`] is the Invoke phase: next, invoke, answer, again.
 //! - [`pollers`] is the same on Managed Instances, several times at once.
 //! - [`watchdog`] stops what runs past its deadline and hears termination signals.
+//! - [`entropy`] is where random numbers come from.
 //! - [`shortage`] says which limit of the process was too small to start.
 //! - [`wall`] is what the kernel takes from the process, on request.
 //! - [`deployment`] is every function of the process, and chooses one for an event.
@@ -26,6 +27,7 @@ pub mod artifact;
 pub mod config;
 pub mod deployment;
 pub mod engine;
+pub mod entropy;
 pub mod error;
 mod event_loop;
 pub mod events;

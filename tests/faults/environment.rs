@@ -191,14 +191,43 @@ fn a_full_tmp_is_told_to_guests_that_write_and_is_nothing_to_others() {
 }
 
 #[test]
-fn without_devices_events_are_served_or_the_process_says_what_it_lacks() {
+fn without_devices_events_are_served() {
+    let lambda = FakeRuntimeApi::start();
+    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
     // An empty `/dev`.
     let program = Host::binary("/usr/bin/unshare".as_ref())
+        .runtime_api(&lambda.address())
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
         .arg("mount -t tmpfs none /dev && exec \"$0\"")
         .arg(bootstrap());
-    assert_served_or_explained("without devices", program);
+    let served = Served::by(program, lambda, task_root, None, &[]);
+    assert_eq!(served.answer("a", "1"), 1);
+    assert_eq!(served.answer("b", "2"), 2);
+}
+
+#[test]
+fn without_any_source_of_random_numbers_the_process_says_what_it_lacks() {
+    tools::require(&["strace"], "nothing else can forbid single system calls");
+    let lambda = tolerant();
+    let task_root = TaskRoot::new().with_compiled(guests::ECHO);
+    let host = Host::binary("/usr/bin/unshare".as_ref())
+        .runtime_api(&lambda.address())
+        .task_root(&task_root)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg(
+            "mount -t tmpfs none /dev && exec strace -f -qq -o /dev/strace -e trace=getrandom -e inject=getrandom:error=ENOSYS \"$0\"",
+        )
+        .arg(bootstrap())
+        .start();
+    assert_eq!(host.wait_for_exit(END).code(), Some(1), "{:?}", host.log());
+    let log = host.log();
+    let last = log.last().map(String::as_str).unwrap_or_default();
+    assert!(
+        last.contains("\tFATAL\tasking the system for random numbers: "),
+        "{log:?}"
+    );
 }
 
 #[test]
