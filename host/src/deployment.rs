@@ -70,7 +70,7 @@ impl Deployment {
         config: &Config,
         log: &Arc<Log>,
         workspace: Workspace,
-        compiler_is_near: bool,
+        compiler_is_near: impl Fn() -> bool,
     ) -> Result<Self, LoadError> {
         let configs = &config.functions.functions;
         let limits = configs.iter().map(|function| function.limits.clone());
@@ -93,7 +93,7 @@ impl Deployment {
         for config in configs {
             let ready = match loader.load(config).await {
                 Ok(ready) => Ok(ready),
-                Err(error @ LoadError::NeedsCompiler { .. }) if compiler_is_near => return Err(error),
+                Err(error @ LoadError::NeedsCompiler { .. }) if compiler_is_near() => return Err(error),
                 Err(error) if configs.len() == 1 => return Err(error),
                 Err(error) => {
                     let error = error.without_compiler();

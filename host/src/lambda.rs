@@ -20,6 +20,7 @@ use tracing::{error, info, info_span, warn};
 use crate::artifact::LoadError;
 use crate::config::{self, Config, Process, RuntimeApi};
 use crate::deployment::Deployment;
+use crate::engine::Execution;
 use crate::entropy;
 use crate::error::{FunctionError, InitError, chain};
 use crate::event_loop;
@@ -168,6 +169,10 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
         && !handover.is_resumed()
     {
         wall::raise(needs, tool_beside().as_deref());
+    }
+    match config.execution() {
+        Execution::Sequential => share_heap(),
+        Execution::Concurrent => {}
     }
     let extension = Arc::new(OnceLock::new());
     let watched = Watchdog::new().and_then(|watchdog| {
@@ -320,7 +325,6 @@ enum End {
 /// time.
 fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLock<String>>) -> Result<(), End> {
     let started = Instant::now();
-    widen_heap();
     let runtime = event_loop::new(config.execution()).map_err(End::Init)?;
     // As a task of its own, not as the future that the loop is run for: waking that one costs two system calls, for which
     // every answer of Lambda's would be a reason.
@@ -334,12 +338,19 @@ fn work(config: Arc<Config>, log: Arc<Log>, watch: Watch, extension: Arc<OnceLoc
     })
 }
 
-/// glibc widens the heap of a thread that is not the first one page by page, with a system call for each. Two pieces of what
-/// Init needs, freed at once, make it one call.
-fn widen_heap() {
-    let pieces = [Vec::<u8>::with_capacity(96 << 10), Vec::with_capacity(96 << 10)];
-    std::hint::black_box(&pieces);
+/// Has all threads allocate from one heap. glibc would make another one for the worker, which takes a tenth of a cold start, so that
+/// threads need not wait for each other; where one event is worked on at a time they hardly ever would.
+#[cfg(target_env = "gnu")]
+fn share_heap() {
+    #[expect(unsafe_code, reason = "the only way to name it")]
+    // SAFETY: it sets a number, under the lock of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
+
+#[cfg(not(target_env = "gnu"))]
+fn share_heap() {}
 
 /// Init, then the loop.
 async fn serve(
@@ -435,11 +446,10 @@ fn ask_for_random_numbers() -> Result<(), InitError> {
 /// Everything that is done once: find, load, link, start.
 async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result<Deployment, End> {
     let workspace = Workspace::new(Path::new(TEMPORARY_DIRECTORY));
-    let tool = tool_beside();
-    let deployment = match Deployment::load(config, log, workspace, tool.is_some()).await {
+    let deployment = match Deployment::load(config, log, workspace, || tool_beside().is_some()).await {
         Ok(deployment) => deployment,
         Err(error) => {
-            return Err(match (error, tool) {
+            return Err(match (error, tool_beside()) {
                 (LoadError::NeedsCompiler { reason, .. }, Some(tool)) => End::NeedsCompiler { tool, reason },
                 (error, _) => End::Init(error.without_compiler()),
             });

@@ -3,10 +3,10 @@
 
 use std::error::Error;
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::iter;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -278,7 +278,7 @@ fn load_artifact(
         Some(reason) => Refusal::Shortage(reason),
         None => format!("reading it failed: {error}").into(),
     };
-    let mut file = File::open(path).map_err(reading)?;
+    let file = File::open(path).map_err(reading)?;
     let metadata = file.metadata().map_err(reading)?;
     let file_bytes = metadata.len();
     if file_bytes > MAX_ARTIFACT_BYTES {
@@ -291,9 +291,9 @@ fn load_artifact(
     }
     if is_unchangeable && verification == Verification::WhereChangeable {
         let tail_bytes = file_bytes.min((FOOTER_BYTES + MAX_STAMP_BYTES) as u64);
-        let mut tail = Vec::with_capacity(usize::try_from(tail_bytes).unwrap_or(0));
-        file.seek(SeekFrom::Start(file_bytes - tail_bytes)).map_err(reading)?;
-        file.take(tail_bytes).read_to_end(&mut tail).map_err(reading)?;
+        let mut tail = vec![0; usize::try_from(tail_bytes).unwrap_or(0)];
+        file.read_exact_at(&mut tail, file_bytes - tail_bytes)
+            .map_err(reading)?;
         let stamp = Stamp::read(&tail, file_bytes).map_err(|error| error.to_string())?;
         let code = stamp.check_fit(engines.execution())?;
         let engine = engine(engines, stamp.features, code)?;

@@ -17,7 +17,7 @@ const DIGEST_BYTES: usize = 32;
 /// Digest, length and magic.
 pub(super) const FOOTER_BYTES: usize = DIGEST_BYTES + 4 + MAGIC.len();
 /// A longer stamp is none.
-pub(super) const MAX_STAMP_BYTES: usize = 64 << 10;
+pub(super) const MAX_STAMP_BYTES: usize = 4 << 10;
 
 /// What an artifact says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
