@@ -4,44 +4,31 @@ use std::fs;
 use std::process::Command;
 
 use orlop_tests::caller::{BOTH, Caller};
-use orlop_tests::{FakeRuntimeApi, Process, Served, TaskRoot, guests, tools};
+use orlop_tests::certificates::Certificates;
+use orlop_tests::{FakeRuntimeApi, Process, Served, TaskRoot, guests};
 use serde_json::json;
 
-/// An authority of nobody's, a certificate of it for `localhost`, and a server that has it.
+/// A server with a certificate for `localhost`.
 struct SecureServer {
-    folder: tempfile::TempDir,
+    certificates: Certificates,
     port: u16,
     _process: Process,
 }
 
 impl SecureServer {
     fn start() -> Self {
-        tools::require(&["openssl"], "it makes certificates");
-        let folder = tempfile::tempdir().unwrap();
-        let openssl = |arguments: &str| {
-            let mut command = Command::new("openssl");
-            command.current_dir(folder.path()).args(arguments.split(' '));
-            command
-        };
-        fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        for arguments in [
-            format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=nobody"),
-            format!("req {key} -keyout server.key -out server.csr -subj /CN=server"),
-            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile names"
-                .to_owned(),
-        ] {
-            tools::run(openssl(&arguments), "it makes certificates");
-        }
+        let certificates = Certificates::new();
         // It serves the files of its working directory.
-        fs::write(folder.path().join("page"), "over TLS").unwrap();
-        let process = Process::start(openssl(
-            "s_server -WWW -accept 127.0.0.1:0 -cert server.pem -key server.key",
-        ));
+        fs::write(certificates.folder().join("page"), "over TLS").unwrap();
+        let mut command = Command::new("openssl");
+        command
+            .current_dir(certificates.folder())
+            .args("s_server -WWW -accept 127.0.0.1:0 -cert server.pem -key server.key".split(' '));
+        let process = Process::start(command);
         let line = process.wait_for_stdout(|line| line.starts_with("ACCEPT "));
         let port = line.rsplit(':').next().unwrap().parse().unwrap();
         Self {
-            folder,
+            certificates,
             port,
             _process: process,
         }
@@ -54,7 +41,7 @@ fn a_call_over_tls_needs_a_certificate_of_an_authority_that_is_trusted() {
     let origin = format!("https://localhost:{}", server.port);
     let by_address = format!("https://127.0.0.1:{}", server.port);
     let grants = format!("outbound = {}", json!([origin, by_address]));
-    let authority = server.folder.path().join("ca.pem");
+    let authority = server.certificates.authority();
     for guest in BOTH {
         let stranger = Caller::new(guest, &grants);
         assert_eq!(stranger.refusal(&format!("{origin}/page")), "TlsCertificateError");

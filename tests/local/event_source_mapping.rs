@@ -1,6 +1,7 @@
 //! The event source mapping, against the embedded queue and against `moto`.
 
 mod attack;
+mod credentials;
 mod desk;
 mod faults;
 mod start;

@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod caller;
+pub mod certificates;
 pub mod component;
 pub mod emulator;
 pub mod examples;

@@ -31,12 +31,18 @@ struct Attack {
 }
 
 /// An `orlop dev` that takes messages, killed with all it has started when it is dropped.
-struct Consumer(Child);
+pub(super) struct Consumer(Child);
 
 impl Consumer {
     fn start(queue: &StrictQueue, trouble: u32) -> Self {
+        Self::spawn(Self::command(queue, &queue.url(), trouble))
+    }
+
+    /// What takes messages from that URL for a function of the queue's. So many of 1,000 batches meet trouble in it.
+    pub(super) fn command(queue: &StrictQueue, url: &str, trouble: u32) -> Command {
         let generation = queue.begin_generation();
-        let child = Command::new(orlop())
+        let mut command = Command::new(orlop());
+        command
             .args(DEV_ON_FREE_PORTS)
             .args([
                 "--function",
@@ -46,16 +52,19 @@ impl Consumer {
                 "--concurrency",
                 &CONCURRENCY.to_string(),
             ])
-            .args(["--sqs", &queue.url()])
+            .args(["--sqs", url])
             .args(["--env", &format!("DESK={}", queue.desk())])
             .args(["--env", &format!("GENERATION={generation}")])
             .args(["--env", &format!("TROUBLE={trouble}")])
             .args([".", "--", env!("CARGO_BIN_EXE_queue-worker")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
+            .stderr(Stdio::null());
+        command
+    }
+
+    pub(super) fn spawn(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
     }
 }
 

@@ -15,6 +15,7 @@ mod history;
 mod messages;
 mod service;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +72,8 @@ struct State {
     messages: Messages,
     history: History,
     dice: Dice,
+    access_keys: BTreeSet<String>,
+    refused_signatures: usize,
 }
 
 impl StrictQueue {
@@ -91,6 +94,8 @@ impl StrictQueue {
                 messages: Messages::new(settings.is_fifo, settings.visibility, settings.max_receives),
                 history: History::default(),
                 dice: Dice::new(settings.seed),
+                access_keys: BTreeSet::new(),
+                refused_signatures: 0,
             }),
             changed: Notify::new(),
             is_cut: AtomicBool::new(false),
@@ -151,6 +156,16 @@ impl StrictQueue {
     pub fn cut(&self, is_cut: bool) {
         self.shared.is_cut.store(is_cut, Ordering::Relaxed);
         self.shared.changed.notify_waiters();
+    }
+
+    /// The access keys that requests were signed with. One such as `EXPIRES1790000000` is refused from that second of Unix time on.
+    pub fn access_keys(&self) -> BTreeSet<String> {
+        self.shared.lock().access_keys.clone()
+    }
+
+    /// How many requests were refused for the time of their signature or an access key that had expired.
+    pub fn refused_signatures(&self) -> usize {
+        self.shared.lock().refused_signatures
     }
 
     /// Another generation of the consumer begins: the one before is dead.

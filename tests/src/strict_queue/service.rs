@@ -12,7 +12,7 @@ use futures_util::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -79,8 +79,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> io::Result<Respo
         .and_then(|target| target.strip_prefix("AmazonSQS."))
         .unwrap_or_default()
         .to_owned();
-    if !is_signed_about(shared.now(), request.headers()) {
-        return Ok(refused(StatusCode::FORBIDDEN, "RequestTimeTooSkewed"));
+    if let Err(code) = admit(shared, request.headers()) {
+        shared.lock().refused_signatures += 1;
+        return Ok(refused(StatusCode::FORBIDDEN, code));
     }
     let body = request
         .into_body()
@@ -116,6 +117,27 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> io::Result<Respo
         }
         Fate::Served | Fate::Refused | Fate::Throttled => Ok(whole(StatusCode::OK, answer)),
     }
+}
+
+/// Whether it is signed with a valid access key, and now; else the code of the refusal.
+fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), &'static str> {
+    let now = shared.now();
+    if !is_signed_about(now, headers) {
+        return Err("RequestTimeTooSkewed");
+    }
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .and_then(|authorization| authorization.to_str().ok());
+    let access_key = authorization
+        .and_then(|authorization| authorization.split_once("Credential=")?.1.split_once('/'))
+        .map(|(access_key, _)| access_key.to_owned())
+        .ok_or("MissingAuthenticationToken")?;
+    let end = access_key.strip_prefix("EXPIRES").and_then(|end| end.parse().ok());
+    if end.is_some_and(|end| now >= SystemTime::UNIX_EPOCH + Duration::from_secs(end)) {
+        return Err("ExpiredToken");
+    }
+    shared.lock().access_keys.insert(access_key);
+    Ok(())
 }
 
 /// Whether the signature was made within five minutes of that time.
