@@ -13,6 +13,21 @@ fn after(stage: &str) -> Builder {
         .arg(bootstrap())
 }
 
+/// The same behind a shell that may mount what nobody else sees.
+fn in_own_mounts(stage: &str) -> Builder {
+    Host::binary("/usr/bin/unshare".as_ref())
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg(stage)
+}
+
+/// The last line of a process whose Init failed.
+#[track_caller]
+fn last_words(told: &str, host: &Host) -> String {
+    assert_eq!(host.wait_for_exit(END).code(), Some(1), "{told}: {:?}", host.log());
+    host.log().pop().unwrap_or_default()
+}
+
 /// Either events are served, or the process has ended with a reason: it never hangs.
 #[track_caller]
 fn assert_served_or_explained(told: &str, program: Builder) {
@@ -67,10 +82,8 @@ fn a_limit_that_is_too_small_to_start_is_an_init_error_with_its_name() {
             .runtime_api(&lambda.address())
             .task_root(&task_root)
             .start();
-        assert_eq!(host.wait_for_exit(END).code(), Some(1), "{limit}: {:?}", host.log());
-        let log = host.log();
-        let last = log.last().map(String::as_str).unwrap_or_default();
-        assert!(last.contains("\tFATAL\t") && last.contains(name), "{limit}: {log:?}");
+        let last = last_words(limit, &host);
+        assert!(last.contains("\tFATAL\t") && last.contains(name), "{limit}: {last}");
     }
 }
 
@@ -154,10 +167,8 @@ fn a_thread_that_cannot_be_had_ends_the_process_with_what_it_was_for() {
         .args(["-e", "inject=clone,clone3:error=EAGAIN"])
         .arg(bootstrap())
         .start();
-    assert_eq!(host.wait_for_exit(END).code(), Some(1), "{:?}", host.log());
-    let log = host.log();
-    let last = log.last().map(String::as_str).unwrap_or_default();
-    assert!(last.contains("\tFATAL\tstarting the worker thread: "), "{log:?}");
+    let last = last_words("without threads", &host);
+    assert!(last.contains("\tFATAL\tstarting the worker thread: "), "{last}");
 }
 
 #[test]
@@ -172,12 +183,9 @@ fn a_full_tmp_is_told_to_guests_that_write_and_is_nothing_to_others() {
     ] {
         std::fs::copy(from, elsewhere.path().join(name)).unwrap();
     }
-    let host = Host::binary("/usr/bin/unshare".as_ref())
+    let host = in_own_mounts("mount -t tmpfs -o size=16k none /tmp && exec \"$LAMBDA_TASK_ROOT/bootstrap\" files")
         .runtime_api(&lambda.address())
         .task_root(elsewhere.path())
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
-        .arg("mount -t tmpfs -o size=16k none /tmp && exec \"$LAMBDA_TASK_ROOT/bootstrap\" files")
         .start();
     let served = Served::of(lambda, host, task_root);
     let large = "x".repeat(100_000);
@@ -195,11 +203,8 @@ fn without_devices_events_are_served() {
     let lambda = FakeRuntimeApi::start();
     let task_root = TaskRoot::new().with_compiled(guests::ECHO);
     // An empty `/dev`.
-    let program = Host::binary("/usr/bin/unshare".as_ref())
+    let program = in_own_mounts("mount -t tmpfs none /dev && exec \"$0\"")
         .runtime_api(&lambda.address())
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
-        .arg("mount -t tmpfs none /dev && exec \"$0\"")
         .arg(bootstrap());
     let served = Served::by(program, lambda, task_root, None, &[]);
     assert_eq!(served.answer("a", "1"), 1);
@@ -211,22 +216,16 @@ fn without_any_source_of_random_numbers_the_process_says_what_it_lacks() {
     tools::require(&["strace"], "nothing else can forbid single system calls");
     let lambda = tolerant();
     let task_root = TaskRoot::new().with_compiled(guests::ECHO);
-    let host = Host::binary("/usr/bin/unshare".as_ref())
+    let strace = "strace -f -qq -o /dev/strace -e trace=getrandom -e inject=getrandom:error=ENOSYS";
+    let host = in_own_mounts(&format!("mount -t tmpfs none /dev && exec {strace} \"$0\""))
         .runtime_api(&lambda.address())
         .task_root(&task_root)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
-        .arg(
-            "mount -t tmpfs none /dev && exec strace -f -qq -o /dev/strace -e trace=getrandom -e inject=getrandom:error=ENOSYS \"$0\"",
-        )
         .arg(bootstrap())
         .start();
-    assert_eq!(host.wait_for_exit(END).code(), Some(1), "{:?}", host.log());
-    let log = host.log();
-    let last = log.last().map(String::as_str).unwrap_or_default();
+    let last = last_words("without random numbers", &host);
     assert!(
         last.contains("\tFATAL\tasking the system for random numbers: "),
-        "{log:?}"
+        "{last}"
     );
 }
 
@@ -236,11 +235,8 @@ fn an_overrun_without_proc_is_followed_by_a_new_beginning_all_the_same() {
         .with_compiled(guests::SPIN)
         .with("bootstrap", bootstrap());
     let lambda = FakeRuntimeApi::start();
-    let program = Host::binary("/usr/bin/unshare".as_ref())
-        .runtime_api(&lambda.address())
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
-        .arg("mount -t tmpfs none /proc && exec \"$LAMBDA_TASK_ROOT/bootstrap\" spin");
+    let program = in_own_mounts("mount -t tmpfs none /proc && exec \"$LAMBDA_TASK_ROOT/bootstrap\" spin")
+        .runtime_api(&lambda.address());
     let served = Served::by(program, lambda, task_root, None, &[]);
     assert!(served.answer("before", "false").is_null());
     let answer = served.ask(Event::new("overrun", "true").due_in(std::time::Duration::from_millis(400)));

@@ -44,9 +44,8 @@ fn credentials_that_expire_are_fetched_anew_before_they_do() {
     );
     fs::write(&config, profile).unwrap();
 
-    let url = queue.url();
-    let (_, path) = url.split_once("/000000000000").unwrap();
-    let mut command = Consumer::command(&queue, &format!("https://localhost:{port}/000000000000{path}"), 0);
+    let url = queue.url_at(&format!("https://localhost:{port}"));
+    let mut command = Consumer::command(&queue, &url, 0);
     for name in [
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
@@ -76,12 +75,10 @@ fn credentials_that_expire_are_fetched_anew_before_they_do() {
 /// The queue behind TLS, and at which port.
 fn tls_front(certificates: &Certificates, queue: &StrictQueue) -> (Process, u16) {
     tools::require(&["python3"], "it runs the front");
-    let port_of_queue = queue.url();
-    let port_of_queue = port_of_queue.split([':', '/']).nth(4).unwrap();
     let mut command = Command::new("python3");
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign/python/tls_front.py"))
-        .args(["server.pem", "server.key", port_of_queue])
+        .args(["server.pem", "server.key", &queue.port().to_string()])
         .current_dir(certificates.folder());
     let front = Process::start(command);
     let port = front.wait_for_stdout(|line| !line.is_empty()).parse().unwrap();

@@ -118,7 +118,17 @@ impl StrictQueue {
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}/000000000000/{}", self.address, self.shared.name())
+        self.url_at(&format!("http://{}", self.address))
+    }
+
+    /// Its URL where scheme, host and port are others, because something stands in front of it.
+    pub fn url_at(&self, origin: &str) -> String {
+        format!("{origin}/000000000000/{}", self.shared.name())
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Where its function reports: what `queue-worker` takes as `DESK`.
