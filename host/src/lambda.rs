@@ -42,6 +42,8 @@ use crate::watchdog::{Cause, Outcome, Task, Watch, Watchdog};
 const TEMPORARY_DIRECTORY: &str = "/tmp";
 /// The developer's tool, which can compile at Init what `bootstrap` cannot.
 const TOOL: &str = "orlop";
+/// Descriptors for a guest's directory and files, and for answering an event in the worker's place, beside one for each connection.
+const SPARE_DESCRIPTORS: usize = 8;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -455,8 +457,17 @@ async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result
             });
         }
     };
+    ask_for_descriptors(config).map_err(End::Init)?;
     deployment.announce(started.elapsed(), config.handover.restarts);
     Ok(deployment)
+}
+
+/// What is opened for events is open to this process, so that it does not become ready only to fail with the first of them.
+fn ask_for_descriptors(config: &Config) -> Result<(), InitError> {
+    shortage::has_descriptors(config.pollers().saturating_add(SPARE_DESCRIPTORS)).map_err(|error| InitError::Host {
+        doing: "making sure that there are descriptors for events".to_owned(),
+        reason: shortage::reason(&error),
+    })
 }
 
 /// The developer's tool beside this program, if it is there.
