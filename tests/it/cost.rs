@@ -1,7 +1,7 @@
-//! What an event costs the runtime in instructions. Unlike time, they are the same on a machine that is busy with something else, so
-//! a slow creep shows here first.
+//! What an event costs the runtime in instructions, and a start in files. Unlike time, they are the same on a machine that is busy with
+//! something else, so a slow creep shows here first.
 //!
-//! Valgrind counts them. What a process needs for its start is in both runs of a pair, and falls out of their difference.
+//! Valgrind counts the instructions. What a process needs for its start is in both runs of a pair, and falls out of their difference.
 
 use std::fs;
 
@@ -55,4 +55,36 @@ fn an_event_costs_no_more_instructions_than_its_budget() {
             file!()
         );
     }
+}
+
+/// The files that a start with these variables looked for, up to its first request for an event.
+fn opened(task_root: TaskRoot, lambda: FakeRuntimeApi, variables: &[(&str, &str)]) -> String {
+    tools::require(&["strace"], "nothing else tells which files a process opens");
+    let calls = tempfile::NamedTempFile::new().unwrap();
+    let program = Host::binary("strace".as_ref())
+        .args(["-f", "-qq", "-e", "trace=open,openat", "-o"])
+        .arg(calls.path())
+        .arg(bootstrap())
+        .env("PATH", "/usr/bin:/bin")
+        .runtime_api(&lambda.address());
+    let served = Served::by(program, lambda, task_root, None, variables);
+    served.lambda.wait_for_next();
+    fs::read_to_string(calls.path()).unwrap()
+}
+
+#[test]
+fn a_start_looks_for_a_quota_of_processors_only_where_several_threads_would_share_it() {
+    let (artifact, quota) = ("echo", "/proc/self/cgroup");
+    let files = opened(
+        TaskRoot::new().with_compiled(guests::ECHO),
+        FakeRuntimeApi::start(),
+        &[],
+    );
+    assert!(files.contains(artifact) && !files.contains(quota), "{files}");
+    let files = opened(
+        TaskRoot::new().with_concurrent(guests::ECHO),
+        FakeRuntimeApi::builder().concurrency(2).start(),
+        &[("AWS_LAMBDA_MAX_CONCURRENCY", "2")],
+    );
+    assert!(files.contains(artifact) && files.contains(quota), "{files}");
 }

@@ -5,6 +5,7 @@
 
 mod execution;
 mod features;
+mod processors;
 mod target;
 
 use std::sync::OnceLock;
@@ -103,7 +104,8 @@ impl Engines {
         let pooled = |config: &mut Config| {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&self.limits, self.slots)));
         };
-        match Engine::new(&running(&self.limits, features, code, pooled)?) {
+        let config = running(&self.limits, features, code, pooled)?;
+        match processors::without_quotas(|| Engine::new(&config)) {
             Ok(engine) => Ok(engine),
             Err(error) => {
                 debug!(
