@@ -30,7 +30,7 @@ impl Extension {
         let requests = Requests::new(&config.address);
         let reason = match tokio::time::timeout(
             REGISTER_TIMEOUT,
-            connection.send(requests.register_extension().map(Full::new)),
+            connection.send(requests.register_extension().into_request(Full::new)),
         )
         .await
         {
@@ -84,7 +84,7 @@ impl Extension {
     async fn poll(mut self) {
         match self
             .connection
-            .send(self.requests.extension_next(&self.identifier).map(Full::new))
+            .send(self.requests.extension_next(&self.identifier).into_request(Full::new))
             .await
         {
             // Dropping the response would end the wait; an extension without events is never answered, except with an error.

@@ -5,6 +5,7 @@
 
 mod connection;
 mod extension;
+mod message;
 mod responder;
 mod socket;
 mod transport;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::{error, warn};
@@ -24,6 +25,7 @@ use tracing::{error, warn};
 use connection::Connection;
 pub use connection::TransportError;
 pub use extension::Extension;
+use message::Message;
 pub use responder::{Answer, Responder, StreamRefused, StreamType};
 pub use socket::Interrupter;
 use transport::{Reply, Transport, Unread};
@@ -308,7 +310,7 @@ impl Client {
         &mut self,
         call: &'static str,
         report: &ErrorReport,
-        request: impl Fn(&Requests, &ErrorReport, Bytes) -> Request<Bytes>,
+        request: impl Fn(&Requests, &ErrorReport, Bytes) -> Message<Bytes>,
     ) {
         let post = async {
             let whole = request(&self.endpoint.requests, report, report.to_json().into());
@@ -374,7 +376,7 @@ impl Client {
     async fn post(
         &mut self,
         call: &'static str,
-        request: impl Fn(&Requests) -> Request<Bytes>,
+        request: impl Fn(&Requests) -> Message<Bytes>,
     ) -> Result<Posted, Error> {
         let first = self.transport.send(request(&self.endpoint.requests), |_| ()).await;
         match first {

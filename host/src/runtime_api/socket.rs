@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Method;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -21,6 +21,7 @@ pub(super) use incoming::Head;
 use incoming::Incoming;
 
 use super::connection::{CONNECT_TIMEOUT, TransportError, reachable};
+use super::message::Message;
 use super::wire::Fields;
 
 /// A body up to here is copied behind its head, so that both leave in one packet, in bytes.
@@ -58,10 +59,10 @@ impl Connection {
     /// no harm twice, and is spared that look.
     pub(super) fn send<T>(
         &mut self,
-        request: &Request<Bytes>,
+        request: &Message<Bytes>,
         heed: impl Fn(&mut Fields<'_>) -> T,
     ) -> Result<(Head, T), TransportError> {
-        let is_question = request.method() == Method::GET;
+        let is_question = request.method == Method::GET;
         if !self.open.as_ref().is_some_and(|open| open.is_usable(is_question)) {
             self.close();
         }
@@ -142,7 +143,7 @@ impl Open {
     fn exchange<T>(
         &mut self,
         outgoing: &mut Vec<u8>,
-        request: &Request<Bytes>,
+        request: &Message<Bytes>,
         heed: impl Fn(&mut Fields<'_>) -> T,
     ) -> io::Result<(Head, T)> {
         self.is_spent = true;
@@ -178,20 +179,20 @@ enum Written {
     InPart,
 }
 
-fn write(socket: &TcpStream, outgoing: &mut Vec<u8>, request: &Request<Bytes>) -> io::Result<Written> {
+fn write(socket: &TcpStream, outgoing: &mut Vec<u8>, request: &Message<Bytes>) -> io::Result<Written> {
     outgoing.clear();
-    outgoing.extend_from_slice(request.method().as_str().as_bytes());
+    outgoing.extend_from_slice(request.method.as_str().as_bytes());
     outgoing.push(b' ');
-    outgoing.extend_from_slice(request.uri().path().as_bytes());
+    outgoing.extend_from_slice(request.path.as_bytes());
     outgoing.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in request.headers() {
+    for (name, value) in &request.headers {
         outgoing.extend_from_slice(name.as_str().as_bytes());
         outgoing.extend_from_slice(b": ");
         outgoing.extend_from_slice(value.as_bytes());
         outgoing.extend_from_slice(b"\r\n");
     }
     outgoing.extend_from_slice(b"\r\n");
-    let mut body: &[u8] = request.body();
+    let mut body: &[u8] = &request.body;
     if body.len() <= SMALL_BODY_BYTES {
         outgoing.extend_from_slice(body);
         body = &[];

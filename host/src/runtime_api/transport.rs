@@ -1,11 +1,12 @@
 //! The two ways to the Runtime API: a socket that the calling thread waits for, and one that an event loop waits for.
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::connection::{self, TransportError, broken};
+use super::message::Message;
 use super::read_up_to;
 use super::socket;
 use super::wire::Fields;
@@ -36,7 +37,7 @@ impl Transport {
     /// Sends a request and waits for the head of the response, for as long as that takes.
     pub(super) async fn send<T>(
         &mut self,
-        request: Request<Bytes>,
+        request: Message<Bytes>,
         heed: impl Fn(&mut Fields<'_>) -> T,
     ) -> Result<Reply<T>, TransportError> {
         match self {
@@ -49,7 +50,7 @@ impl Transport {
                 })
             }
             Self::Waiting(connection) => {
-                let response = connection.send(request.map(Full::new)).await?;
+                let response = connection.send(request.into_request(Full::new)).await?;
                 let mut fields = response
                     .headers()
                     .iter()

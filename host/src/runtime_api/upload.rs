@@ -4,7 +4,7 @@
 //! The thread is what makes a chunk leave while the guest computes the next one, and what can end the stream properly when
 //! the guest never returns. A success ends with an empty trailer section, a failure with the error in two trailers.
 
-use std::convert::Infallible;
+use std::convert::{self, Infallible};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,13 +12,14 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame};
 use tokio::sync::oneshot;
 
 use super::connection::{TransportError, broken, connect};
+use super::message::Message;
 use super::wire;
 use super::{MAX_REFUSAL_BYTES, read_up_to};
 use crate::error::ErrorReport;
@@ -63,7 +64,7 @@ impl Upload {
     pub(super) fn start(
         address: &str,
         body: StreamBody,
-        request: impl FnOnce(UploadBody) -> Request<UploadBody>,
+        request: impl FnOnce(UploadBody) -> Message<UploadBody>,
     ) -> io::Result<(Self, Consumed)> {
         let (verdict, verdict_receiver) = oneshot::channel();
         let (consumed_sender, consumed) = oneshot::channel();
@@ -89,9 +90,12 @@ impl Upload {
     }
 }
 
-async fn send(address: &str, request: Request<UploadBody>, ended: oneshot::Receiver<()>) -> Answered {
+async fn send(address: &str, request: Message<UploadBody>, ended: oneshot::Receiver<()>) -> Answered {
     let mut sender = connect(address).await?;
-    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+    let response = sender
+        .send_request(request.into_request(convert::identity))
+        .await
+        .map_err(|error| broken(&error))?;
     let status = response.status();
     if status.is_success() {
         // An answer before the end is no reason to cut the stream off.

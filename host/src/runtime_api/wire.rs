@@ -1,15 +1,18 @@
 //! Paths, headers and bodies of the Runtime API (version 2018-06-01), to and from our types. Pure.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER, TRANSFER_ENCODING, USER_AGENT,
 };
-use http::{HeaderName, Method, Request};
+use http::{HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+use super::message::Message;
 use crate::error::ErrorReport;
 use crate::invocation::DeadlineHeader;
 
@@ -41,6 +44,8 @@ const OPTIONAL: [&str; 7] = [
 
 /// The name under which the host registers itself as an internal extension.
 const OUR_EXTENSION: &str = "orlop";
+/// Headers of an answer to an event, at most.
+const MOST_HEADERS: usize = 8;
 /// A request id longer than this many bytes is no request id.
 const MAX_REQUEST_ID_BYTES: usize = 1024;
 /// Everything but RFC 3986's unreserved characters is escaped in a path segment.
@@ -155,38 +160,41 @@ impl Requests {
         }
     }
 
-    fn request<B>(&self, method: Method, path: &str, body: B) -> Request<B> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().expect("paths are built from escaped segments");
-        request.headers_mut().insert(HOST, self.address.clone());
-        request.headers_mut().insert(
+    fn request<B>(&self, method: Method, path: impl Into<Cow<'static, str>>, body: B) -> Message<B> {
+        let mut headers = Vec::with_capacity(MOST_HEADERS);
+        headers.push((HOST, self.address.clone()));
+        headers.push((
             USER_AGENT,
             HeaderValue::from_static(concat!("orlop/", env!("CARGO_PKG_VERSION"))),
-        );
-        request
+        ));
+        Message {
+            method,
+            path: path.into(),
+            headers,
+            body,
+        }
     }
 
-    fn get(&self, path: &str) -> Request<Bytes> {
+    fn get(&self, path: &'static str) -> Message<Bytes> {
         self.request(Method::GET, path, Bytes::new())
     }
 
     /// A body has a length, an empty one too.
-    fn post(&self, path: &str, body: Bytes) -> Request<Bytes> {
+    fn post(&self, path: impl Into<Cow<'static, str>>, body: Bytes) -> Message<Bytes> {
         let length = HeaderValue::from(body.len());
         let mut request = self.request(Method::POST, path, body);
-        request.headers_mut().insert(CONTENT_LENGTH, length);
+        request.add(CONTENT_LENGTH, length);
         request
     }
 
-    pub(super) fn next(&self) -> Request<Bytes> {
+    pub(super) fn next(&self) -> Message<Bytes> {
         self.get("/2018-06-01/runtime/invocation/next")
     }
 
-    pub(super) fn response(&self, identity: &EventIdentity, content_type: HeaderValue, body: Bytes) -> Request<Bytes> {
-        let mut request = self.post(&answer_path(identity, "response"), body);
+    pub(super) fn response(&self, identity: &EventIdentity, content_type: HeaderValue, body: Bytes) -> Message<Bytes> {
+        let mut request = self.post(answer_path(identity, "response"), body);
         belongs_to(&mut request, identity);
-        request.headers_mut().insert(CONTENT_TYPE, content_type);
+        request.add(CONTENT_TYPE, content_type);
         request
     }
 
@@ -196,19 +204,21 @@ impl Requests {
         identity: &EventIdentity,
         content_type: HeaderValue,
         body: B,
-    ) -> Request<B> {
-        let mut request = self.request(Method::POST, &answer_path(identity, "response"), body);
+    ) -> Message<B> {
+        let mut request = self.request(Method::POST, answer_path(identity, "response"), body);
         belongs_to(&mut request, identity);
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, content_type);
-        headers.insert(RESPONSE_MODE, HeaderValue::from_static("streaming"));
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        headers.insert(
+        request.add(CONTENT_TYPE, content_type);
+        request.add(
+            HeaderName::from_static(RESPONSE_MODE),
+            HeaderValue::from_static("streaming"),
+        );
+        request.add(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        request.add(
             TRAILER,
             HeaderValue::from_static("Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"),
         );
         // The connection is not used again (runtime contract §3.2).
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request.add(CONNECTION, HeaderValue::from_static("close"));
         request
     }
 
@@ -218,62 +228,66 @@ impl Requests {
         trace_id: Option<&str>,
         report: &ErrorReport,
         body: Bytes,
-    ) -> Request<Bytes> {
-        let mut request = self.post(&answer_path(identity, "error"), body);
+    ) -> Message<Bytes> {
+        let mut request = self.post(answer_path(identity, "error"), body);
         belongs_to(&mut request, identity);
         describe(&mut request, report);
         // X-Ray keeps the cause of sampled traces only.
         if trace_id.is_some_and(|trace| trace.contains("Sampled=1")) {
-            request.headers_mut().insert(XRAY_CAUSE, xray_cause(report));
+            request.add(HeaderName::from_static(XRAY_CAUSE), xray_cause(report));
         }
         request
     }
 
-    pub(super) fn init_error(&self, report: &ErrorReport, body: Bytes) -> Request<Bytes> {
+    pub(super) fn init_error(&self, report: &ErrorReport, body: Bytes) -> Message<Bytes> {
         let mut request = self.post("/2018-06-01/runtime/init/error", body);
         describe(&mut request, report);
         request
     }
 
-    pub(super) fn restore_next(&self) -> Request<Bytes> {
+    pub(super) fn restore_next(&self) -> Message<Bytes> {
         self.get("/2018-06-01/runtime/restore/next")
     }
 
-    pub(super) fn restore_error(&self, report: &ErrorReport, body: Bytes) -> Request<Bytes> {
+    pub(super) fn restore_error(&self, report: &ErrorReport, body: Bytes) -> Message<Bytes> {
         let mut request = self.post("/2018-06-01/runtime/restore/error", body);
         describe(&mut request, report);
         request
     }
 
-    pub(super) fn register_extension(&self) -> Request<Bytes> {
+    pub(super) fn register_extension(&self) -> Message<Bytes> {
         let body = Bytes::from_static(b"{\"events\":[]}");
         let mut request = self.post("/2020-01-01/extension/register", body);
-        request
-            .headers_mut()
-            .insert(EXTENSION_NAME, HeaderValue::from_static(OUR_EXTENSION));
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.add(
+            HeaderName::from_static(EXTENSION_NAME),
+            HeaderValue::from_static(OUR_EXTENSION),
+        );
+        request.add(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request
     }
 
-    pub(super) fn extension_next(&self, identifier: &str) -> Request<Bytes> {
+    pub(super) fn extension_next(&self, identifier: &str) -> Message<Bytes> {
         let mut request = self.get("/2020-01-01/extension/event/next");
         if let Ok(identifier) = HeaderValue::from_str(identifier) {
-            request.headers_mut().insert(EXTENSION_ID, identifier);
+            request.add(HeaderName::from_static(EXTENSION_ID), identifier);
         }
         request
     }
 }
 
 fn answer_path(identity: &EventIdentity, kind: &str) -> String {
-    let id = segment(&identity.request_id);
-    format!("/2018-06-01/runtime/invocation/{id}/{kind}")
+    [
+        "/2018-06-01/runtime/invocation/",
+        &segment(&identity.request_id),
+        "/",
+        kind,
+    ]
+    .concat()
 }
 
-fn belongs_to<B>(request: &mut Request<B>, identity: &EventIdentity) {
+fn belongs_to<B>(request: &mut Message<B>, identity: &EventIdentity) {
     if let Some(invocation_id) = &identity.invocation_id {
-        request.headers_mut().insert(INVOCATION_ID, invocation_id.clone());
+        request.add(HeaderName::from_static(INVOCATION_ID), invocation_id.clone());
     }
 }
 
@@ -289,19 +303,17 @@ pub(super) fn extension_identifier(headers: &HeaderMap) -> Option<String> {
 }
 
 /// `.` and `..` would be resolved by a server, so their dots are escaped too.
-fn segment(request_id: &str) -> String {
+fn segment(request_id: &str) -> Cow<'_, str> {
     match request_id {
-        "." | ".." => "%2E".repeat(request_id.len()),
-        _ => utf8_percent_encode(request_id, SEGMENT).to_string(),
+        "." | ".." => "%2E".repeat(request_id.len()).into(),
+        _ => utf8_percent_encode(request_id, SEGMENT).into(),
     }
 }
 
-fn describe<B>(request: &mut Request<B>, report: &ErrorReport) {
+fn describe<B>(request: &mut Message<B>, report: &ErrorReport) {
     let error_type = HeaderValue::from_str(&report.header_type()).expect("an error type is letters and one dot");
-    request.headers_mut().insert(ERROR_TYPE, error_type);
-    request
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request.add(HeaderName::from_static(ERROR_TYPE), error_type);
+    request.add(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
 /// What ends a stream that failed (runtime contract §3.2).

@@ -54,23 +54,27 @@ fn connection(address: SocketAddr) -> Connection {
     Connection::new(&address.to_string(), Interrupter::default())
 }
 
-fn get() -> Request<Bytes> {
-    let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = "/next".parse().unwrap();
-    request
+fn get() -> Message<Bytes> {
+    Message {
+        method: Method::GET,
+        path: "/next".into(),
+        headers: Vec::new(),
+        body: Bytes::new(),
+    }
 }
 
-fn post(body: impl Into<Bytes>) -> Request<Bytes> {
+fn post(body: impl Into<Bytes>) -> Message<Bytes> {
     let body = body.into();
-    let mut request = Request::new(body.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = "/answer".parse().unwrap();
-    request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-    request
+    Message {
+        method: Method::POST,
+        path: "/answer".into(),
+        headers: vec![(CONTENT_LENGTH, body.len().into())],
+        body,
+    }
 }
 
 /// Sends, and reads a body of up to 100 bytes.
-fn exchange(connection: &mut Connection, request: &Request<Bytes>) -> Result<(u16, Option<Bytes>), TransportError> {
+fn exchange(connection: &mut Connection, request: &Message<Bytes>) -> Result<(u16, Option<Bytes>), TransportError> {
     let (head, ()) = connection.send(request, |_| ())?;
     let body = connection.read_up_to(&head, 100)?;
     Ok((head.status.as_u16(), body))
