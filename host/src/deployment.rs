@@ -356,10 +356,9 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn ticker(&self) -> Result<Arc<Ticker>, InitError> {
         let ticker = Ticker::start(self.engines.all().cloned().collect());
-        ticker.map(Arc::new).map_err(|error| InitError::Host {
-            doing: "starting the thread that makes guests take turns".to_owned(),
-            reason: error.to_string(),
-        })
+        ticker
+            .map(Arc::new)
+            .map_err(|error| InitError::host("starting the thread that makes guests take turns", &error))
     }
 
     async fn load(&self, config: &FunctionConfig) -> Result<Ready, LoadError> {

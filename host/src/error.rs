@@ -3,11 +3,14 @@
 //! An [`InitError`] is posted to `/init/error` and ends the process. A [`FunctionError`] is posted to `/error` and the
 //! next event is served. Both leave the process in one form only, the [`ErrorReport`].
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Serialize;
+
+use crate::shortage;
 
 /// The largest answer that Lambda takes, in bytes: 6 MiB and 100 bytes (runtime contract §3.1).
 pub const MAX_RESPONSE_BYTES: usize = 6_291_556;
@@ -73,6 +76,14 @@ pub enum InitError {
 }
 
 impl InitError {
+    /// The operating system refused what the host needs. If a limit of the process was too small, its name is in the reason.
+    pub fn host(doing: impl Into<String>, error: &io::Error) -> Self {
+        Self::Host {
+            doing: doing.into(),
+            reason: shortage::reason(error),
+        }
+    }
+
     /// The form that is posted to `/init/error`.
     pub fn report(&self) -> ErrorReport {
         let (error_type, stack_trace) = match self {

@@ -25,8 +25,5 @@ pub(crate) fn new(execution: Execution) -> Result<tokio::runtime::Runtime, InitE
     };
     shortage::has_descriptors(LOOP_DESCRIPTORS)
         .and_then(|()| builder.enable_io().enable_time().build())
-        .map_err(|error| InitError::Host {
-            doing: "starting the event loop".to_owned(),
-            reason: shortage::reason(&error),
-        })
+        .map_err(|error| InitError::host("starting the event loop", &error))
 }

@@ -182,10 +182,7 @@ fn supervise(process: &Process, config: Arc<Config>, log: &Arc<Log>) -> Result<(
         watchdog.watch(move |watch| work(config, log, watch, extension))
     });
     let outcome = watched.map_err(|error| {
-        let error = InitError::Host {
-            doing: "starting the worker thread".to_owned(),
-            reason: shortage::reason(&error),
-        };
+        let error = InitError::host("starting the worker thread", &error);
         in_place::report_init_error(&config.runtime_api, &error);
         Failure::init(&error)
     })?;
@@ -414,10 +411,8 @@ fn resumed(client: &Client, config: &Config) -> Result<Option<(Invocation, Respo
     let Some(batch) = &config.handover.batch else {
         return Ok(None);
     };
-    let event = handover::interrupted_event().map_err(|error| InitError::Host {
-        doing: "reading the event of an interrupted batch".to_owned(),
-        reason: error.to_string(),
-    })?;
+    let event = handover::interrupted_event()
+        .map_err(|error| InitError::host("reading the event of an interrupted batch", &error))?;
     Ok(Some(client.resume(batch.clone(), event)))
 }
 
@@ -439,10 +434,7 @@ fn ask_for_random_numbers() -> Result<(), InitError> {
     entropy::fill(&mut [0; 8])
         .and_then(|()| SysRng.try_next_u64().map_err(io::Error::other))
         .map(drop)
-        .map_err(|error| InitError::Host {
-            doing: "asking the system for random numbers".to_owned(),
-            reason: shortage::reason(&error),
-        })
+        .map_err(|error| InitError::host("asking the system for random numbers", &error))
 }
 
 /// Everything that is done once: find, load, link, start.
@@ -464,10 +456,8 @@ async fn initialise(config: &Config, log: &Arc<Log>, started: Instant) -> Result
 
 /// What is opened for events is open to this process, so that it does not become ready only to fail with the first of them.
 fn ask_for_descriptors(config: &Config) -> Result<(), InitError> {
-    shortage::has_descriptors(config.pollers().saturating_add(SPARE_DESCRIPTORS)).map_err(|error| InitError::Host {
-        doing: "making sure that there are descriptors for events".to_owned(),
-        reason: shortage::reason(&error),
-    })
+    shortage::has_descriptors(config.pollers().saturating_add(SPARE_DESCRIPTORS))
+        .map_err(|error| InitError::host("making sure that there are descriptors for events", &error))
 }
 
 /// The developer's tool beside this program, if it is there.
@@ -483,10 +473,7 @@ fn hand_over_to_tool(process: &Process, config: &Config, tool: &Path, reason: &s
         .arg("--")
         .args(process.arguments.iter().skip(1))
         .exec();
-    let error = InitError::Host {
-        doing: format!("running `{}`", tool.display()),
-        reason: cause.to_string(),
-    };
+    let error = InitError::host(format!("running `{}`", tool.display()), &cause);
     in_place::report_init_error(&config.runtime_api, &error);
     Failure::init(&error)
 }

@@ -86,5 +86,6 @@ fn a_start_looks_for_a_quota_of_processors_only_where_several_threads_would_shar
         FakeRuntimeApi::builder().concurrency(2).start(),
         &[("AWS_LAMBDA_MAX_CONCURRENCY", "2")],
     );
-    assert!(files.contains(artifact) && files.contains(quota), "{files}");
+    // The event loop looks for it, and the engine does.
+    assert!(files.contains(artifact) && files.matches(quota).count() > 1, "{files}");
 }

@@ -20,7 +20,6 @@ pub use load::{Exposure, LoadError, Loaded, Origin, Verification, exposure, load
 
 use crate::engine::Execution;
 use crate::error::InitError;
-use crate::shortage;
 
 /// The file name extension of a precompiled component.
 pub const ARTIFACT_EXTENSION: &str = "cwasm";
@@ -172,10 +171,8 @@ fn names_in(task_root: &Path) -> Result<Vec<String>, InitError> {
         Ok(entries) => entries,
         Err(_) if !task_root.is_dir() => return Ok(Vec::new()),
         Err(error) => {
-            return Err(InitError::Host {
-                doing: format!("looking for components in `{}`", task_root.display()),
-                reason: shortage::reason(&error),
-            });
+            let doing = format!("looking for components in `{}`", task_root.display());
+            return Err(InitError::host(doing, &error));
         }
     };
     let mut names: Vec<String> = entries

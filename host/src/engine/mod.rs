@@ -105,7 +105,12 @@ impl Engines {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&self.limits, self.slots)));
         };
         let config = running(&self.limits, features, code, pooled)?;
-        match processors::without_quotas(|| Engine::new(&config)) {
+        let make = || Engine::new(&config);
+        let made = match self.execution {
+            Execution::Sequential => processors::without_quotas(make),
+            Execution::Concurrent => make(),
+        };
+        match made {
             Ok(engine) => Ok(engine),
             Err(error) => {
                 debug!(

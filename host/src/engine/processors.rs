@@ -2,8 +2,8 @@
 //!
 //! It divides each part of its pool of instances by the number of processors, and asks the standard library for that number four times.
 //! Each answer begins with the files of the process's control groups, in which a quota may stand: eighty system calls in all, a
-//! tenth of a cold start, for a division that matters where many threads make instances at a time. So they are not found
-//! meanwhile, and the processors that the process may run on count.
+//! tenth of a cold start, for a division that matters where many threads make instances at a time. So where one does, they are not
+//! found meanwhile, and the processors that the process may run on count.
 
 /// Runs `make`, on a thread that finds no control groups until it returns. With another C library than glibc, it finds them.
 pub(super) fn without_quotas<T>(make: impl FnOnce() -> T) -> T {

@@ -287,7 +287,7 @@ fn answer_path(identity: &EventIdentity, kind: &str) -> String {
 
 fn belongs_to<B>(request: &mut Message<B>, identity: &EventIdentity) {
     if let Some(invocation_id) = &identity.invocation_id {
-        request.add(HeaderName::from_static(INVOCATION_ID), invocation_id.clone());
+        request.add(const { HeaderName::from_static(INVOCATION_ID) }, invocation_id.clone());
     }
 }
 
