@@ -17,7 +17,11 @@ pub(super) fn timestamp() -> String {
 /// `text` with every control character, line separator and direction override written as an escape, so that it can break
 /// neither a line, nor a terminal, nor the order in which a reader sees the characters.
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(must_escape) {
+    // Most lines are printable ASCII, and that is seen without decoding them.
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t'));
+    if is_plain || !text.chars().any(must_escape) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
