@@ -61,21 +61,24 @@ impl Programs {
         let work = target_folder()?.join("orlop-benches");
         let task_root = work.join("task");
         fs::create_dir_all(&task_root).with_context(|| format!("cannot make `{}`", task_root.display()))?;
+        let copies = work.join("programs");
+        fs::create_dir_all(&copies).with_context(|| format!("cannot make `{}`", copies.display()))?;
         let small = match (&arguments.small, &arguments.bootstrap) {
-            (Some(path), _) => Some(existing(path)?),
+            (Some(path), _) => Some(path.clone()),
             (None, Some(_)) => None,
-            (None, None) => {
-                // The other one gets its name.
-                let small = work.join("small-bootstrap");
-                let built = only("bootstrap", build(&["small-bootstrap"])?)?;
-                fs::copy(&built, &small).with_context(|| format!("cannot write `{}`", small.display()))?;
-                Some(small)
-            }
+            (None, None) => Some(only("bootstrap", build(&["small-bootstrap"])?)?),
         };
+        // At once, because the other one gets its name.
+        let small = small
+            .map(|program| copy(&program, &copies, "small-bootstrap"))
+            .transpose()?;
         let bootstrap = match &arguments.bootstrap {
-            Some(path) => existing(path)?,
+            Some(path) => path.clone(),
             None => only("bootstrap", build(&["bootstrap"])?)?,
         };
+        let bootstrap = copy(&bootstrap, &copies, "bootstrap")?;
+        let baseline = arguments.baseline.as_deref();
+        let baseline = baseline.map(|program| copy(program, &copies, "baseline")).transpose()?;
         let orlop = match &arguments.orlop {
             Some(path) => existing(path)?,
             None => only("orlop", build(&["build", "--package", "orlop", "--bin", "orlop"])?)?,
@@ -88,6 +91,11 @@ impl Programs {
             env!("CARGO_PKG_NAME"),
             "--bins",
         ])?;
+        let native = native.into_iter().map(|(name, program)| {
+            let copied = copy(&program, &copies, &name)?;
+            Ok((name, copied))
+        });
+        let native = native.collect::<anyhow::Result<_>>()?;
         let guests = build_guests()?;
         let compile = |component: &Path, artifact: &Path| {
             let mut command = Command::new(&orlop);
@@ -132,7 +140,7 @@ impl Programs {
         Ok(Self {
             bootstrap,
             small,
-            baseline: arguments.baseline.as_deref().map(existing).transpose()?,
+            baseline,
             native,
             task_root,
             fleets: fleets.collect::<anyhow::Result<_>>()?,
@@ -235,6 +243,15 @@ fn only(name: &str, mut executables: HashMap<String, PathBuf>) -> anyhow::Result
         Some(path) => Ok(path),
         None => bail!("cargo made no executable `{name}`"),
     }
+}
+
+/// Copies a program, as an image's layer does. A linker leaves a file in the page cache in pieces of a page, and a program starts a
+/// tenth slower from these than from one that was written in long pieces.
+fn copy(program: &Path, folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let copied = folder.join(name);
+    fs::copy(program, &copied)
+        .with_context(|| format!("cannot copy `{}` to `{}`", program.display(), copied.display()))?;
+    Ok(copied)
 }
 
 /// Processes are started from another folder, so the path has to be absolute.
