@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 /// The list as a text, written by `build.rs`.
 const LIST: &str = include_str!(concat!(env!("OUT_DIR"), "/articles.csv"));
 
-/// The list as it is used. Not a `HashMap`, whose random seed would be the same in every sandbox.
-static ARTICLES: OnceLock<BTreeMap<String, Article>> = OnceLock::new();
+/// The list as it is used, with the text's own strings, so that the snapshot has them once. Not a `HashMap`, whose random seed
+/// would be the same in every sandbox.
+static ARTICLES: OnceLock<BTreeMap<&str, Article>> = OnceLock::new();
 
 struct Article {
-    name: String,
+    name: &'static str,
     cents: u64,
 }
 
@@ -40,7 +41,7 @@ fn offer(order: Order) -> Result<Offer, Error> {
     let articles = ARTICLES.get().expect("`init` comes before the first event");
     let mut lines = Vec::with_capacity(order.articles.len());
     for article in order.articles {
-        let Some(Article { name, cents }) = articles.get(&article) else {
+        let Some(Article { name, cents }) = articles.get(article.as_str()) else {
             return Err(Error::new("UnknownArticle", format!("there is no article {article}")));
         };
         lines.push(Line {
@@ -54,19 +55,19 @@ fn offer(order: Order) -> Result<Offer, Error> {
 }
 
 fn read_list() -> Result<(), Error> {
-    let articles: BTreeMap<String, Article> = LIST.lines().skip(1).map(parse).collect::<Result<_, _>>()?;
+    let articles: BTreeMap<_, _> = LIST.lines().skip(1).map(parse).collect::<Result<_, _>>()?;
     ARTICLES.get_or_init(|| articles);
     Ok(())
 }
 
-fn parse(line: &str) -> Result<(String, Article), Error> {
+fn parse(line: &'static str) -> Result<(&'static str, Article), Error> {
     let malformed = || Error::message(format!("the price list has a malformed line: {line}"));
     let [number, name, cents] = line.split(',').collect::<Vec<_>>()[..] else {
         return Err(malformed());
     };
     let article = Article {
-        name: name.to_owned(),
+        name,
         cents: cents.parse().map_err(|_| malformed())?,
     };
-    Ok((number.to_owned(), article))
+    Ok((number, article))
 }
