@@ -17,11 +17,7 @@ pub(super) fn timestamp() -> String {
 /// `text` with every control character, line separator and direction override written as an escape, so that it can break
 /// neither a line, nor a terminal, nor the order in which a reader sees the characters.
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    // Most lines are printable ASCII, and that is seen without decoding them.
-    let is_plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t'));
-    if is_plain || !text.chars().any(must_escape) {
+    if is_harmless(text) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -37,7 +33,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
 
 /// JSON with the same characters written as JSON's escapes; outside of its strings there are none of them.
 pub(super) fn escape_json(json: String) -> String {
-    if !json.contains(must_escape) {
+    if is_harmless(&json) {
         return json;
     }
     let mut escaped = String::with_capacity(json.len() + 16);
@@ -50,6 +46,12 @@ pub(super) fn escape_json(json: String) -> String {
         }
     }
     escaped
+}
+
+/// Whether nothing in it must be escaped. Most lines are printable ASCII, and that is seen without decoding them.
+fn is_harmless(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+    text.bytes().all(is_plain) || !text.contains(must_escape)
 }
 
 fn must_escape(character: char) -> bool {
