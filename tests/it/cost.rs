@@ -9,8 +9,8 @@ use orlop_tests::{Event, FakeRuntimeApi, Host, Served, Signal, TaskRoot, bootstr
 
 use crate::END;
 
-/// For an isolation, the instructions of an event with a margin of a tenth: the kept instance took 27,200 when this was written,
-/// the fresh one 79,100, of which the guest itself has a small part.
+/// For an isolation, the instructions of an event with a margin of a tenth: the kept instance took 26,900 when this was written,
+/// the fresh one 78,800, of which the guest itself has a small part.
 const BUDGETS: [(&str, u64); 2] = [("environment", 29_600), ("event", 86_700)];
 /// Events of the shorter run: enough that everything is warm.
 const FEW: usize = 40;
