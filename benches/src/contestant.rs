@@ -98,7 +98,7 @@ impl ContestantBuilder {
 }
 
 impl Contestant {
-    /// Starts a process as Lambda would: nothing in its environment but what Lambda sets.
+    /// Starts a process as Lambda would: nothing in its environment but what Lambda sets for a function that logs as JSON.
     pub(crate) fn start(&self, runtime_api: &str, work: &Path) -> anyhow::Result<Process> {
         let mut command = Command::new(&self.program);
         command
@@ -110,7 +110,9 @@ impl Contestant {
                 ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
                 ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
                 ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+                ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
                 ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/bench"),
+                ("AWS_LAMBDA_LOG_LEVEL", "INFO"),
                 ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/01/01/[$LATEST]0123456789abcdef"),
                 ("AWS_LAMBDA_RUNTIME_API", runtime_api),
                 ("AWS_REGION", "eu-central-1"),
